@@ -1,0 +1,42 @@
+/**
+ * Time and randomness, handed in so that tests and the simulator can replace them.
+ * This is the only file that touches Date, timers and Math.random.
+ */
+export interface Clock {
+  /** Wall-clock time in ms since 1970; for records and heartbeats, never for order. */
+  nowMs(): number;
+  /** Monotonic time in ms; for durations. */
+  monotonicMs(): number;
+  /** Resolves after `ms`, or at once when the signal aborts (never rejects). */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** Calls back once after `ms`; the returned function cancels. Does not keep the process alive. */
+  timer(ms: number, callback: () => void): () => void;
+  /** A number in [0, 1). */
+  random(): number;
+}
+
+export const systemClock: Clock = {
+  nowMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  sleep(ms, signal) {
+    return new Promise((resolve) => {
+      if (signal?.aborted === true) {
+        resolve();
+        return;
+      }
+      const done = (): void => {
+        clearTimeout(timeout);
+        signal?.removeEventListener("abort", done);
+        resolve();
+      };
+      const timeout = setTimeout(done, ms);
+      signal?.addEventListener("abort", done, { once: true });
+    });
+  },
+  timer(ms, callback) {
+    const timeout = setTimeout(callback, ms);
+    timeout.unref();
+    return () => clearTimeout(timeout);
+  },
+  random: () => Math.random(),
+};

@@ -1,0 +1,152 @@
+/**
+ * What controllers and repository servers say to each other: paths and schemas. All of it is under the cluster
+ * secret: `Authorization: Bearer SECRET`.
+ *
+ * Calls that take long answer 200 at once with a stream of JSON lines (`progressLine`): text for people, keep-alive
+ * lines at least every `keepAliveMs`, and one result at the end. No line for longer means that the node stalls.
+ * Ref names in JSON are the byte strings of ref-name.ts.
+ */
+import { z } from "zod";
+
+export const keepAliveMs = 1000;
+
+const objectId = z.string().regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/);
+const refName = z.string().min(1).max(4096);
+export const repositoryIdSchema = z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/);
+
+/** Paths on a repository server. */
+export const nodePaths = {
+  /** POST replicaDescription: makes the bare repository (again is fine), 201. */
+  replicas: "/node/v1/replicas",
+  /** GET: replicaStatus. PATCH replicaDescription: new name, default branch, description, 204. */
+  replica: (id: string) => `/node/v1/replicas/${id}`,
+  /** POST {reason}: moves the directory aside, 204 (also when there is none). */
+  retire: (id: string) => `/node/v1/replicas/${id}/_retire`,
+  /** POST one JSON line (stageHeader), then the pack's bytes; answers progress lines with a stageResult. */
+  stage: (id: string) => `/node/v1/replicas/${id}/_stage`,
+  /** POST applyRequest: 200 {generation}; 409 generation-gap with field `generation` when the replica is behind `base`. */
+  apply: (id: string) => `/node/v1/replicas/${id}/_apply`,
+  /** POST one JSON line (catchUpHeader), then a JSON line per ref [name, oid]; answers progress lines with a catchUpResult. */
+  catchUp: (id: string) => `/node/v1/replicas/${id}/_catch-up`,
+  /** git's own smart HTTP below this URL (info/refs?service=git-upload-pack, git-upload-pack): for controllers and peers. */
+  git: (id: string) => `/node/v1/replicas/${id}/git`,
+} as const;
+
+/** Paths on a controller, for repository servers. */
+export const clusterPaths = {
+  /** POST registerRequest: 200 registerResponse; 409 node-conflict. */
+  register: "/cluster/v1/register",
+  /** POST heartbeatRequest: 200 heartbeatResponse. */
+  heartbeat: "/cluster/v1/heartbeat",
+} as const;
+
+export const replicaDescriptionSchema = z.object({
+  id: repositoryIdSchema,
+  name: z.string(),
+  objectFormat: z.enum(["sha1", "sha256"]),
+  defaultBranch: refName,
+  description: z.string(),
+});
+export type ReplicaDescription = z.infer<typeof replicaDescriptionSchema>;
+
+export const replicaStatusSchema = z.object({
+  id: repositoryIdSchema,
+  /** Recorded generation; -1 when the directory holds no complete state yet. */
+  generation: z.int().min(-1),
+  sizeBytes: z.int().min(0),
+});
+export type ReplicaStatus = z.infer<typeof replicaStatusSchema>;
+
+export const stageHeaderSchema = z.object({
+  pushId: z.string().min(1).max(64),
+  /** Distinct new values with the refs that get them. */
+  tips: z.array(z.object({ name: refName, oid: objectId, /** Asks whether it is an ancestor of `oid`. */ ancestor: objectId.optional() })),
+  /** Bytes of pack allowed. */
+  packBytesMax: z.int().positive(),
+});
+export type StageHeader = z.infer<typeof stageHeaderSchema>;
+
+export const tipResultSchema = z.object({
+  /** "missing": the object or something that it reaches is not there. */
+  type: z.enum(["commit", "tree", "blob", "tag", "missing"]),
+  /** What a tag points to in the end; absent when it is no tag. */
+  peeled: objectId.optional(),
+  /** Answer to `ancestor`. */
+  fastForward: z.boolean().optional(),
+});
+export type TipResult = z.infer<typeof tipResultSchema>;
+
+export const stageResultSchema = z.discriminatedUnion("kind", [
+  /** Every object is durable in the replica's object store; `tips` in the order of the header's. */
+  z.object({ kind: z.literal("staged"), tips: z.array(tipResultSchema), packBytes: z.int() }),
+  /** The pack is bad: the client's fault, no evidence against the node. `message` is git's, fit for "unpack ...". */
+  z.object({ kind: z.literal("bad-pack"), message: z.string() }),
+  /** The node could not: disk, processes, a bug. */
+  z.object({ kind: z.literal("node-failed"), message: z.string() }),
+]);
+export type StageResult = z.infer<typeof stageResultSchema>;
+
+/** [name, new value or null for a delete]; absolute, so that applying twice is safe. */
+export const refUpdateSchema = z.tuple([refName, objectId.nullable()]);
+export type RefUpdate = z.infer<typeof refUpdateSchema>;
+
+export const applyRequestSchema = z.object({
+  /** The changes lead from this generation ... */
+  base: z.int().min(0),
+  /** ... to this one. A replica at or beyond it answers at once. */
+  generation: z.int().min(1),
+  updates: z.array(refUpdateSchema),
+});
+export type ApplyRequest = z.infer<typeof applyRequestSchema>;
+export const applyResponseSchema = z.object({ generation: z.int() });
+
+export const catchUpHeaderSchema = z.object({
+  replica: replicaDescriptionSchema,
+  /** The refs that follow are those of this generation. */
+  generation: z.int().min(0),
+  /** Base URL of a git repository (nodePaths.git on a READY node) to fetch missing objects from. */
+  sourceUrl: z.string(),
+});
+export type CatchUpHeader = z.infer<typeof catchUpHeaderSchema>;
+
+export const catchUpResultSchema = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("caught-up"), generation: z.int() }),
+  z.object({ kind: z.literal("node-failed"), message: z.string() }),
+]);
+export type CatchUpResult = z.infer<typeof catchUpResultSchema>;
+
+/** One line of a long answer. */
+export type ProgressLine<R> = { readonly progress: string } | { readonly alive: true } | { readonly result: R };
+
+export const registerRequestSchema = z.object({
+  id: z.string().min(1).max(64),
+  url: z.url(),
+  bootId: z.string().min(1).max(64),
+  version: z.string().max(64),
+  diskUsage: z.number().min(0).max(1),
+  diskFreeBytes: z.int().min(0),
+  inventory: z.array(z.object({ repositoryId: repositoryIdSchema, generation: z.int().min(-1) })),
+});
+export type RegisterRequest = z.infer<typeof registerRequestSchema>;
+
+export const registerResponseSchema = z.object({
+  /** To be moved aside now: a person deleted them. */
+  deletedRepositoryIds: z.array(repositoryIdSchema),
+  orphanRepositoryIds: z.array(repositoryIdSchema),
+});
+export type RegisterResponse = z.infer<typeof registerResponseSchema>;
+
+export const heartbeatRequestSchema = z.object({
+  id: z.string().min(1).max(64),
+  bootId: z.string().min(1).max(64),
+  diskUsage: z.number().min(0).max(1),
+  diskFreeBytes: z.int().min(0),
+  /** Of replicas that changed since the last heartbeat that was answered. */
+  sizes: z.array(z.object({ repositoryId: repositoryIdSchema, sizeBytes: z.int().min(0) })),
+});
+export type HeartbeatRequest = z.infer<typeof heartbeatRequestSchema>;
+
+export const heartbeatResponseSchema = z.object({
+  /** True: register again (the controller does not know this start of the node). */
+  register: z.boolean(),
+});

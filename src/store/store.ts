@@ -1,0 +1,295 @@
+/**
+ * What the cluster remembers: the interface that the controller uses. One implementation over SQL (sql/), the same
+ * on SQLite, MariaDB/MySQL and PostgreSQL; the contract suite is store-contract.ts.
+ *
+ * Every method throws GitmeshError "store-unavailable" when the database does not answer. Times are ms since 1970,
+ * given by the caller. Repository ids and node ids are UUIDs (v7) in text form.
+ */
+import type { RefName, ObjectId } from "../protocol/ref-name.ts";
+
+export type ObjectFormat = "sha1" | "sha256";
+
+/** PREPARING: being filled, receives pushes, not read. READY: has every committed object. STALE: missed something. */
+export type ReplicaState = "PREPARING" | "READY" | "STALE" | "QUARANTINED";
+
+export interface Repository {
+  readonly id: string;
+  readonly name: string;
+  readonly objectFormat: ObjectFormat;
+  /** Full name, as in refs/heads/master; may be unborn. */
+  readonly defaultBranch: RefName;
+  readonly description: string;
+  readonly replicasWanted: number;
+  readonly denyDeletes: boolean;
+  readonly denyNonFastForwards: boolean;
+  readonly generation: number;
+  readonly createdMs: number;
+  /** Of the last committed push; -1 before the first. */
+  readonly pushedMs: number;
+}
+
+export interface Replica {
+  readonly repositoryId: string;
+  readonly nodeId: string;
+  readonly state: ReplicaState;
+  /** The generation whose refs the replica has confirmed to have applied; -1 when it has none. */
+  readonly generation: number;
+  /** The newest generation whose objects were not staged on this replica; -1 when it missed none. */
+  readonly missedGeneration: number;
+  /** Why it is not READY, for people; "" when it is. */
+  readonly reason: string;
+  readonly stateSinceMs: number;
+  readonly sizeBytes: number;
+}
+
+export interface RepositoryWithReplicas {
+  readonly repository: Repository;
+  /** In order of creation; the first READY one is the primary. */
+  readonly replicas: readonly Replica[];
+}
+
+export interface NodeRecord {
+  readonly id: string;
+  /** Base URL without a trailing slash; unique. */
+  readonly url: string;
+  /** Of the server process; changes at each start. */
+  readonly bootId: string;
+  readonly version: string;
+  readonly registeredMs: number;
+  readonly heartbeatMs: number;
+  /** Used part of the file system, 0 to 1. */
+  readonly diskUsage: number;
+  readonly diskFreeBytes: number;
+}
+
+export interface NewRepository {
+  readonly id: string;
+  readonly name: string;
+  readonly objectFormat: ObjectFormat;
+  readonly defaultBranch: RefName;
+  readonly description: string;
+  readonly replicasWanted: number;
+  readonly createdMs: number;
+  /** In order of preference; those whose directory exists are READY at generation 0, the others STALE at -1. */
+  readonly placements: readonly { readonly nodeId: string; readonly created: boolean }[];
+}
+
+export interface RepositoryPatch {
+  readonly name?: string | undefined;
+  readonly defaultBranch?: RefName | undefined;
+  readonly description?: string | undefined;
+  readonly replicasWanted?: number | undefined;
+  readonly denyDeletes?: boolean | undefined;
+  readonly denyNonFastForwards?: boolean | undefined;
+}
+
+export interface RepositoryQuery {
+  /** Part of the name; "" for all. */
+  readonly contains?: string | undefined;
+  /** "degraded": fewer READY replicas than wanted. */
+  readonly state?: "healthy" | "degraded" | undefined;
+  readonly sort?: "name" | "-name" | "pushed" | "-pushed" | "created" | "-created" | undefined;
+  /** What the page before gave as `next`. */
+  readonly cursor?: string | undefined;
+  readonly limit: number;
+}
+
+export interface RepositoryPage {
+  readonly items: readonly RepositoryWithReplicas[];
+  readonly next: string | undefined;
+}
+
+export interface StoredRef {
+  readonly name: RefName;
+  readonly oid: ObjectId;
+  /** What an annotated tag points to in the end; undefined when the ref is not an annotated tag. */
+  readonly peeled: ObjectId | undefined;
+}
+
+export interface RefsAtGeneration {
+  readonly generation: number;
+  /** In bytewise order of name. */
+  readonly refs: readonly StoredRef[];
+}
+
+/** One ref change as committed; `newOid` undefined is a delete, `oldOid` undefined a create. */
+export interface RefChange {
+  readonly name: RefName;
+  readonly oldOid: ObjectId | undefined;
+  readonly newOid: ObjectId | undefined;
+  readonly peeled: ObjectId | undefined;
+}
+
+export interface RefLogEntry {
+  readonly generation: number;
+  readonly pushId: string;
+  readonly committedMs: number;
+  readonly changes: readonly RefChange[];
+}
+
+/** A change that a client asks for: the old value is compared, undefined meaning "does not exist". */
+export interface RequestedChange extends RefChange {
+  /** False when the lead found that `oldOid` is no ancestor of `newOid`; undefined when it was not asked or does not apply. */
+  readonly fastForward: boolean | undefined;
+  /** Set when something before the commit already refused this one; with `atomic` it refuses all. */
+  readonly refusal?: string | undefined;
+}
+
+export interface RefCommit {
+  readonly repositoryId: string;
+  /** Unique; the outcome of an unknown COMMIT is found by it. */
+  readonly pushId: string;
+  readonly atomic: boolean;
+  readonly changes: readonly RequestedChange[];
+  /** Nodes that hold every object of this push durably. */
+  readonly stagedNodeIds: readonly string[];
+  /** How many of the staged replicas must be READY at the commit. */
+  readonly writeQuorum: number;
+  readonly committedMs: number;
+}
+
+export interface RefResult {
+  readonly name: RefName;
+  /** undefined: accepted; otherwise git's words for the refusal, as in "non-fast-forward". */
+  readonly refusal: string | undefined;
+}
+
+export type CommitOutcome =
+  | {
+      readonly kind: "committed";
+      readonly generation: number;
+      readonly results: readonly RefResult[];
+      readonly changes: readonly RefChange[];
+      /** Replicas (READY and PREPARING) that staged: they are to apply now. */
+      readonly applyNodeIds: readonly string[];
+      /** READY until now, marked STALE by this commit. */
+      readonly staleNodeIds: readonly string[];
+    }
+  /** Every change was refused: nothing was written. */
+  | { readonly kind: "refused"; readonly results: readonly RefResult[] }
+  | { readonly kind: "no-quorum"; readonly stagedReady: number; readonly needed: number }
+  | { readonly kind: "repository-gone" };
+
+export interface NodeRegistration {
+  readonly id: string;
+  readonly url: string;
+  readonly bootId: string;
+  readonly version: string;
+  readonly diskUsage: number;
+  readonly diskFreeBytes: number;
+  readonly nowMs: number;
+  /** Every replica found on the node's disk with the generation that its file records. */
+  readonly inventory: readonly { readonly repositoryId: string; readonly generation: number }[];
+  /** A node with the same URL but another id that was heard of within this time is alive: the registration is refused. */
+  readonly nodeTimeoutMs: number;
+}
+
+export type RegistrationOutcome =
+  | {
+      readonly kind: "registered";
+      /** Replicas that the store has on this node and that are not what they should be: now STALE. */
+      readonly staleRepositoryIds: readonly string[];
+      /** On disk, deleted by a person: to be moved aside. */
+      readonly deletedRepositoryIds: readonly string[];
+      /** On disk, unknown to the store or placed elsewhere: listed, never deleted on suspicion. */
+      readonly orphanRepositoryIds: readonly string[];
+    }
+  /** Another identity with this URL is alive. */
+  | { readonly kind: "conflict"; readonly otherId: string };
+
+export interface Heartbeat {
+  readonly id: string;
+  readonly bootId: string;
+  readonly diskUsage: number;
+  readonly diskFreeBytes: number;
+  readonly nowMs: number;
+  /** Sizes of replicas that changed since the last heartbeat. */
+  readonly sizes: readonly { readonly repositoryId: string; readonly sizeBytes: number }[];
+}
+
+export interface Lease {
+  readonly holder: string;
+  /** Grows by one with each change of holder. */
+  readonly fencing: number;
+  readonly expiresMs: number;
+}
+
+export interface Store {
+  /** For people: "SQLite", "MariaDB", "MySQL", "PostgreSQL". */
+  readonly engine: string;
+  /** Runs what is missing of the schema; safe when several controllers start at once. */
+  migrate(): Promise<void>;
+  /** Resolves when the database answers. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+
+  // Repositories
+  /** Throws "repository-exists". */
+  createRepository(repository: NewRepository): Promise<void>;
+  findRepository(name: string): Promise<RepositoryWithReplicas | undefined>;
+  getRepository(id: string): Promise<RepositoryWithReplicas | undefined>;
+  listRepositories(query: RepositoryQuery): Promise<RepositoryPage>;
+  /** Throws "repository-not-found" and, for a new name that is taken, "repository-exists". */
+  updateRepository(id: string, patch: RepositoryPatch): Promise<Repository>;
+  /** Leaves a tombstone, so that nodes that come back later learn of it. Throws "repository-not-found". */
+  deleteRepository(id: string, nowMs: number): Promise<readonly Replica[]>;
+  /** Whether a person deleted the repository of this id. */
+  isDeleted(id: string): Promise<boolean>;
+  /** Number of repositories, and of those with fewer READY replicas than wanted. */
+  countRepositories(): Promise<{ readonly total: number; readonly degraded: number }>;
+
+  // Refs
+  /** Refs and generation of one moment. Throws "repository-not-found". */
+  readRefs(repositoryId: string): Promise<RefsAtGeneration>;
+  /** Entries with a generation above `after`, in order, at most `limit`; a gap means that the log was trimmed. */
+  readRefLog(repositoryId: string, after: number, limit: number): Promise<readonly RefLogEntry[]>;
+  /** The one decision of a push: one transaction that holds the repository's row. */
+  commitRefs(commit: RefCommit): Promise<CommitOutcome>;
+  /** The entry of a push, if it was committed: for a COMMIT whose answer was lost. */
+  findPush(repositoryId: string, pushId: string): Promise<RefLogEntry | undefined>;
+  /** Drops entries below `keepFrom`. */
+  trimRefLog(repositoryId: string, keepFrom: number): Promise<void>;
+
+  // Replicas
+  /** The replicas of these nodes confirmed the refs of `generation` (kept if they have a higher one). */
+  recordApplied(repositoryId: string, generation: number, nodeIds: readonly string[]): Promise<void>;
+  /** READY or PREPARING becomes STALE; others stay. */
+  markStale(repositoryId: string, nodeIds: readonly string[], reason: string, nowMs: number): Promise<void>;
+  /** STALE becomes PREPARING; false if it was not STALE. From then on pushes are staged to it. */
+  beginCatchUp(repositoryId: string, nodeId: string, nowMs: number): Promise<boolean>;
+  /**
+   * PREPARING becomes READY, in a transaction that holds the repository's row, if it missed nothing above
+   * `fetchedGeneration`; its confirmed generation becomes at least that. False if it must fetch again.
+   */
+  promoteReplica(repositoryId: string, nodeId: string, fetchedGeneration: number, nowMs: number): Promise<boolean>;
+  /** READY, PREPARING or STALE becomes QUARANTINED. */
+  quarantineReplica(repositoryId: string, nodeId: string, reason: string, nowMs: number): Promise<void>;
+  /** Adds a STALE replica with generation -1; false if the node has one already. */
+  addReplica(repositoryId: string, nodeId: string, reason: string, nowMs: number): Promise<boolean>;
+  /**
+   * Takes a replica out of the store (not off the disk), in a transaction that holds the repository's row, if at
+   * least `readyElsewhere` other replicas are READY. False if not.
+   */
+  removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number): Promise<boolean>;
+  /** Repositories that have a replica which is not READY, or more or fewer replicas than wanted; by id after `afterId`. */
+  listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]>;
+  /** Repository name and state of each replica of a node, by name. */
+  listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]>;
+
+  // Nodes
+  /**
+   * Takes a node in. A replica whose inventory is missing or older than what it had confirmed becomes STALE. A node
+   * with a new identity at a known URL inherits the replicas of the old one, all STALE at -1: its disk is not believed.
+   */
+  registerNode(registration: NodeRegistration): Promise<RegistrationOutcome>;
+  /** False when the node must register again: unknown, or another boot id. */
+  recordHeartbeat(heartbeat: Heartbeat): Promise<boolean>;
+  listNodes(): Promise<readonly NodeRecord[]>;
+  /** Removes a node and its replica records. Throws "node-not-found". */
+  removeNode(id: string): Promise<void>;
+
+  // Lease
+  /** Takes or renews the lease; undefined when another holds it. */
+  acquireLease(name: string, holder: string, durationMs: number, nowMs: number): Promise<Lease | undefined>;
+  releaseLease(name: string, holder: string): Promise<void>;
+}
