@@ -1,0 +1,109 @@
+/**
+ * Brings replicas' own refs up to a generation: with a push's changes, or from the ref log when a replica missed some.
+ * Refs on a replica are a copy; the store has the truth, and applying twice is safe.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { RefUpdate } from "../protocol/node-api.ts";
+import type { RefChange, Store } from "../store/store.ts";
+import type { Membership } from "./membership.ts";
+import type { NodeClient } from "./node-client.ts";
+import { NodeCallError } from "./node-call-error.ts";
+
+/** Entries of the ref log sent in one go. */
+const logEntriesMax = 1000;
+
+export interface ReplicaApplierDependencies {
+  readonly store: Store;
+  readonly nodeClient: NodeClient;
+  readonly membership: Membership;
+  readonly clock: Clock;
+  /** Longest time for one replica to confirm, ms. */
+  readonly applyMs: number;
+}
+
+export interface CommittedChanges {
+  readonly generation: number;
+  readonly changes: readonly RefChange[];
+  readonly applyNodeIds: readonly string[];
+}
+
+export class ReplicaApplier {
+  readonly #deps: ReplicaApplierDependencies;
+
+  constructor(deps: ReplicaApplierDependencies) {
+    this.#deps = deps;
+  }
+
+  /** Applies a commit on its staged replicas at once, records who confirmed, and returns the nodes that did not. */
+  async applyCommit(repositoryId: string, commit: CommittedChanges): Promise<readonly string[]> {
+    const updates = updatesOf([commit.changes]);
+    const confirmed: string[] = [];
+    const unconfirmed: string[] = [];
+    await Promise.all(
+      commit.applyNodeIds.map(async (nodeId) => {
+        const done = await this.#applyOne(repositoryId, nodeId, commit.generation - 1, commit.generation, updates);
+        (done ? confirmed : unconfirmed).push(nodeId);
+      }),
+    );
+    if (confirmed.length > 0) await this.#deps.store.recordApplied(repositoryId, commit.generation, confirmed);
+    return unconfirmed;
+  }
+
+  /**
+   * Brings a replica from `replicaGeneration` to the newest of the ref log. Returns the generation that it confirmed,
+   * or undefined when the log no longer reaches back that far or the node failed.
+   */
+  async applyFromLog(repositoryId: string, nodeId: string, replicaGeneration: number): Promise<number | undefined> {
+    let base = replicaGeneration;
+    for (;;) {
+      const entries = await this.#deps.store.readRefLog(repositoryId, base, logEntriesMax);
+      const last = entries.at(-1);
+      if (last === undefined) return base;
+      if (base < 0 || entries[0]?.generation !== base + 1) return undefined;
+      const updates = updatesOf(entries.map((entry) => entry.changes));
+      if (!(await this.#applyOne(repositoryId, nodeId, base, last.generation, updates))) return undefined;
+      await this.#deps.store.recordApplied(repositoryId, last.generation, [nodeId]);
+      base = last.generation;
+    }
+  }
+
+  async #applyOne(
+    repositoryId: string,
+    nodeId: string,
+    base: number,
+    generation: number,
+    updates: RefUpdate[],
+  ): Promise<boolean> {
+    const { membership, nodeClient, clock, applyMs, store } = this.#deps;
+    const node = membership.get(nodeId);
+    if (node === undefined) return false;
+    const endMs = clock.monotonicMs() + applyMs;
+    let request = { base, generation, updates };
+    try {
+      for (;;) {
+        const leftMs = Math.ceil(endMs - clock.monotonicMs());
+        if (leftMs <= 0) return false;
+        const outcome = await nodeClient.apply(node.url, repositoryId, request, leftMs);
+        if (outcome.generation >= generation) return true;
+        // It has not seen the pushes before this one: send what is between, the newest value of each ref.
+        const entries = await store.readRefLog(repositoryId, outcome.generation, logEntriesMax);
+        const last = entries.at(-1);
+        if (outcome.generation < 0 || last === undefined || entries[0]?.generation !== outcome.generation + 1) return false;
+        const missed = updatesOf(entries.map((entry) => entry.changes));
+        request = { base: outcome.generation, generation: last.generation, updates: missed };
+      }
+    } catch (error) {
+      if (error instanceof NodeCallError && error.unreachable) membership.reportFailure(nodeId, error);
+      return false;
+    }
+  }
+}
+
+/** The newest value of each ref over successive changes. */
+function updatesOf(successive: readonly (readonly RefChange[])[]): RefUpdate[] {
+  const newest = new Map<string, string | null>();
+  for (const changes of successive) {
+    for (const change of changes) newest.set(change.name, change.newOid ?? null);
+  }
+  return [...newest];
+}

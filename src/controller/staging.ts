@@ -1,0 +1,108 @@
+/**
+ * One push's pack to many replicas at once, with back-pressure and deadlines: the slowest node that still moves sets
+ * the pace, and one that stalls or fails drops out of this push while the others go on. Never a whole pack in memory.
+ */
+import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import type { StageHeader, StageResult } from "../protocol/node-api.ts";
+import type { NodeClient, StageCall } from "./node-client.ts";
+import { NodeCallError } from "./node-call-error.ts";
+
+export interface StageTarget {
+  readonly nodeId: string;
+  readonly url: string;
+}
+
+/** What became of the pack on one replica; "unreachable" when its node did not answer to the end. */
+export type ReplicaStageResult = StageResult | { readonly kind: "unreachable"; readonly message: string };
+
+export interface StagedPack {
+  readonly results: ReadonlyMap<string, ReplicaStageResult>;
+  /** Bytes of pack that came from the client. */
+  readonly packBytes: number;
+  /** The client sent more than allowed: nothing was staged. */
+  readonly tooLarge: boolean;
+}
+
+export interface StagingOptions {
+  readonly nodeClient: NodeClient;
+  readonly clock: Clock;
+  /** Longest time that a node may take no byte, or give no sign of life, while it is to; ms. */
+  readonly nodeIdleMs: number;
+  /** git's progress of one replica (the first that speaks), for the side band. */
+  readonly onProgress: (text: string) => void;
+}
+
+/**
+ * Streams `pack` to all targets and waits for their results. Rejects only when the client's stream does: then
+ * every replica is told to forget what it has.
+ */
+export async function stagePack(
+  targets: readonly StageTarget[],
+  repositoryId: string,
+  header: StageHeader,
+  pack: AsyncIterable<Uint8Array>,
+  options: StagingOptions,
+): Promise<StagedPack> {
+  let speaker: string | undefined;
+  const uploads = targets.map((target) => {
+    const onProgress = (text: string): void => {
+      speaker ??= target.nodeId;
+      if (speaker === target.nodeId) options.onProgress(text);
+    };
+    return new Upload(target, options.nodeClient.stage(target.url, repositoryId, header, onProgress), options);
+  });
+  let packBytes = 0;
+  try {
+    for await (const chunk of pack) {
+      packBytes += chunk.length;
+      if (packBytes > header.packBytesMax) {
+        for (const upload of uploads) upload.call.abort("the pack is larger than allowed");
+        return { results: await resultsOf(uploads), packBytes, tooLarge: true };
+      }
+      await Promise.all(uploads.map((upload) => upload.write(chunk)));
+    }
+  } catch (error) {
+    for (const upload of uploads) upload.call.abort("the client went away");
+    await resultsOf(uploads);
+    throw error;
+  }
+  for (const upload of uploads) upload.call.end();
+  return { results: await resultsOf(uploads), packBytes, tooLarge: false };
+}
+
+async function resultsOf(uploads: readonly Upload[]): Promise<ReadonlyMap<string, ReplicaStageResult>> {
+  const results = await Promise.all(uploads.map(async (upload) => [upload.target.nodeId, await upload.result()] as const));
+  return new Map(results);
+}
+
+/** One target's share of a staging. */
+class Upload {
+  readonly target: StageTarget;
+  readonly call: StageCall;
+  readonly #options: StagingOptions;
+
+  constructor(target: StageTarget, call: StageCall, options: StagingOptions) {
+    this.target = target;
+    this.call = call;
+    this.#options = options;
+  }
+
+  /** Resolves when the node can take more, at once for one that dropped out. A node that takes nothing drops out. */
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.call.write(chunk)) return;
+    const { clock, nodeIdleMs } = this.#options;
+    const cancel = clock.timer(nodeIdleMs, () => this.call.abort(`took no data for ${nodeIdleMs} ms`));
+    await this.call.drained();
+    cancel();
+  }
+
+  async result(): Promise<ReplicaStageResult> {
+    try {
+      return await this.call.result;
+    } catch (error) {
+      if (error instanceof NodeCallError && !error.unreachable) return { kind: "node-failed", message: error.message };
+      return { kind: "unreachable", message: messageOf(error) };
+    }
+  }
+}
