@@ -22,3 +22,45 @@ export function refNameFromText(text: string): RefName {
 export function refNameText(name: RefName): string {
   return Buffer.from(name, "latin1").toString("utf8");
 }
+
+/** Longest path component: a file name of 255 bytes less the room for git's ".lock". */
+const componentBytesMax = 250;
+const refNameBytesMax = 1000;
+
+/**
+ * Why git would not take this name as a ref, or undefined when it would: the rules of git-check-ref-format(1), and
+ * "refs/" in front with something below it, as receive-pack demands.
+ */
+export function checkRefName(name: RefName): string | undefined {
+  if (!name.startsWith("refs/")) return "does not begin with refs/";
+  if (name.length > refNameBytesMax) return `is longer than ${refNameBytesMax} bytes`;
+  if (name.endsWith(".")) return "ends with a dot";
+  if (name.includes("..")) return "has two dots in a row";
+  if (name.includes("@{")) return "contains @{";
+  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+  if (/[\u0000-\u0020\u007f~^:?*[\\]/.test(name)) return "contains a character that git forbids";
+  for (const component of name.split("/")) {
+    if (component === "") return "has an empty component";
+    if (component.startsWith(".")) return "has a component that begins with a dot";
+    if (component.endsWith(".lock")) return "has a component that ends with .lock";
+    if (component.length > componentBytesMax) return `has a component longer than ${componentBytesMax} bytes`;
+  }
+  return undefined;
+}
+
+/** Length of an object id in hex digits. */
+export function objectIdLength(objectFormat: "sha1" | "sha256"): number {
+  return objectFormat === "sha1" ? 40 : 64;
+}
+
+export function zeroOid(objectFormat: "sha1" | "sha256"): ObjectId {
+  return "0".repeat(objectIdLength(objectFormat));
+}
+
+export function isZeroOid(oid: ObjectId): boolean {
+  return /^0+$/.test(oid);
+}
+
+export function isObjectId(text: string, objectFormat: "sha1" | "sha256"): boolean {
+  return text.length === objectIdLength(objectFormat) && /^[0-9a-f]+$/.test(text);
+}

@@ -1,0 +1,99 @@
+/** Protocol v2 requests, and the answer to `ls-refs` (gitprotocol-v2). */
+import { GitmeshError } from "../base/errors.ts";
+import { firstAtOrAfter, refOf, type AdvertisedRef, type RefSet } from "./advertisement.ts";
+import { pktLength, type PktReader } from "./pkt-line.ts";
+
+export interface V2Request {
+  readonly command: string;
+  readonly capabilities: readonly string[];
+  /** Byte strings (latin1), without the newline. */
+  readonly args: readonly string[];
+}
+
+/** git treats more prefixes than this as none. */
+const prefixesMax = 65_536;
+const capabilitiesMax = 256;
+const argsMax = 1_000_000;
+
+/** Reads one request. An empty one (a flush alone, or no bytes) has the command "". */
+export async function parseV2Request(reader: PktReader): Promise<V2Request> {
+  let command = "";
+  const capabilities: string[] = [];
+  const args: string[] = [];
+  let list = capabilities;
+  for (;;) {
+    const pkt = await reader.next();
+    if (pkt === undefined) {
+      if (command === "" && capabilities.length === 0) break;
+      throw new GitmeshError("bad-request", "the request ends before its flush packet");
+    }
+    if (pkt.kind === "flush") break;
+    if (pkt.kind === "delim" && list === capabilities) {
+      list = args;
+      continue;
+    }
+    if (pkt.kind !== "data") throw new GitmeshError("bad-request", "an unexpected special pkt-line");
+    const line = pkt.data.toString("latin1").replace(/\n$/, "");
+    if (list === capabilities && line.startsWith("command=")) {
+      if (command !== "") throw new GitmeshError("bad-request", "two commands in one request");
+      command = line.slice("command=".length);
+    } else {
+      list.push(line);
+    }
+    if (capabilities.length > capabilitiesMax || args.length > argsMax) {
+      throw new GitmeshError("too-large", "too many lines in one request");
+    }
+  }
+  if (command === "" && capabilities.length + args.length > 0) {
+    throw new GitmeshError("bad-request", "a request without a command");
+  }
+  return { command, capabilities, args };
+}
+
+/** The refs that the arguments ask for. */
+export function lsRefsResponse(set: RefSet, args: readonly string[]): Buffer {
+  const peel = args.includes("peel");
+  const symrefs = args.includes("symrefs");
+  const unborn = args.includes("unborn");
+  const prefixes = args.filter((arg) => arg.startsWith("ref-prefix ")).map((arg) => arg.slice("ref-prefix ".length));
+  const wanted = prefixes.length > prefixesMax ? [] : prefixes;
+  const parts: string[] = [];
+  if (wanted.length === 0 || wanted.some((prefix) => "HEAD".startsWith(prefix))) {
+    const head = refOf(set, set.defaultBranch);
+    const target = symrefs ? ` symref-target:${set.defaultBranch}` : "";
+    if (head !== undefined) parts.push(pkt(`${head.oid} HEAD${target}`));
+    // git tells an unborn HEAD only where it may say what it points to.
+    else if (unborn && symrefs) parts.push(pkt(`unborn HEAD${target}`));
+  }
+  for (const ref of refsWithPrefix(set.refs, wanted)) {
+    parts.push(pkt(`${ref.oid} ${ref.name}${peel && ref.peeled !== undefined ? ` peeled:${ref.peeled}` : ""}`));
+  }
+  parts.push("0000");
+  return Buffer.from(parts.join(""), "latin1");
+}
+
+function* refsWithPrefix(refs: readonly AdvertisedRef[], prefixes: readonly string[]): Generator<AdvertisedRef> {
+  if (prefixes.length === 0) {
+    yield* refs;
+    return;
+  }
+  let next = 0;
+  for (const prefix of prefixes.toSorted(compareBytes)) {
+    // Prefixes overlap: what an earlier one gave is not given again.
+    for (let index = Math.max(next, firstAtOrAfter(refs, prefix)); ; index += 1) {
+      const ref = refs[index];
+      if (ref === undefined || !ref.name.startsWith(prefix)) break;
+      yield ref;
+      next = index + 1;
+    }
+  }
+}
+
+/** Byte strings compare by their characters. */
+function compareBytes(one: string, other: string): number {
+  return one < other ? -1 : one > other ? 1 : 0;
+}
+
+function pkt(line: string): string {
+  return `${pktLength(line.length + 1)}${line}\n`;
+}
