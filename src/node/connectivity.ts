@@ -1,0 +1,76 @@
+/** Whether all that some new values reach is there, and what they are. */
+import { GitmeshError } from "../base/errors.ts";
+import type { StageHeader, TipResult } from "../protocol/node-api.ts";
+import type { Git, GitRun } from "./git.ts";
+
+type Tips = StageHeader["tips"];
+type Place = Pick<GitRun, "directory"> & { readonly env?: Readonly<Record<string, string>>; readonly signal?: AbortSignal };
+
+/** When the check of all tips together fails, so many are checked one by one; beyond that all are called missing. */
+const singleChecksMax = 1000;
+
+/**
+ * Checks every tip; the results are in their order. Throws GitmeshError "git-failed" when the replica's own refs are
+ * broken, which is no fault of the tips.
+ */
+export async function checkTips(git: Git, place: Place, tips: Tips): Promise<TipResult[]> {
+  const connected = await connectedTips(git, place, tips);
+  const types = await objectTypes(git, place, tips);
+  const results: TipResult[] = [];
+  for (const [index, tip] of tips.entries()) {
+    const found = types[index];
+    if (found === undefined || !connected.has(tip.oid)) {
+      results.push({ type: "missing" });
+    } else {
+      const fastForward = tip.ancestor === undefined ? undefined : await isAncestor(git, place, tip.ancestor, tip.oid);
+      results.push({ ...found, ...(fastForward === undefined ? {} : { fastForward }) });
+    }
+  }
+  return results;
+}
+
+/** The object ids all of whose objects are there, given that those of the replica's own refs are. */
+async function connectedTips(git: Git, place: Place, tips: Tips): Promise<Set<string>> {
+  const oids = [...new Set(tips.map((tip) => tip.oid))];
+  if (await isConnected(git, place, oids)) return new Set(oids);
+  const own = await git.attempt({ ...place, args: ["rev-list", "--quiet", "--no-walk", "--all"] });
+  if (own.code !== 0) throw new GitmeshError("git-failed", `refs of the replica are broken: ${own.stderr.trim().slice(0, 300)}`);
+  const connected = new Set<string>();
+  if (oids.length === 1 || oids.length > singleChecksMax) return connected;
+  for (const oid of oids) if (await isConnected(git, place, [oid])) connected.add(oid);
+  return connected;
+}
+
+/** As git's receive-pack does it: walk from the tips to what the refs reach, and fail at the first missing object. */
+export async function isConnected(git: Git, place: Place, oids: readonly string[]): Promise<boolean> {
+  if (oids.length === 0) return true;
+  const args = ["rev-list", "--objects", "--stdin", "--quiet", "--not", "--all"];
+  const walk = await git.attempt({ ...place, args }, `${oids.join("\n")}\n`);
+  if (walk.code === null) throw new GitmeshError("git-failed", `rev-list: ${walk.stderr.trim() || "was killed"}`);
+  return walk.code === 0;
+}
+
+/** Type and, for tags, what they point to in the end; undefined where there is no such object. */
+async function objectTypes(git: Git, place: Place, tips: Tips): Promise<(TipResult | undefined)[]> {
+  const input = tips.map((tip) => `${tip.oid}\n${tip.oid}^{}\n`).join("");
+  const args = ["cat-file", "--batch-check=%(objectname) %(objecttype)", "--buffer"];
+  const lines = (await git.capture({ ...place, args }, input)).toString("latin1").split("\n");
+  return tips.map((tip, index) => {
+    const type = lines[2 * index]?.split(" ")[1];
+    const peeled = lines[2 * index + 1]?.split(" ")[0];
+    switch (type) {
+      case "commit":
+      case "tree":
+      case "blob":
+        return { type };
+      case "tag":
+        return peeled === undefined || peeled === tip.oid || peeled.includes("^") ? undefined : { type, peeled };
+      default:
+        return undefined;
+    }
+  });
+}
+
+async function isAncestor(git: Git, place: Place, ancestor: string, descendant: string): Promise<boolean> {
+  return (await git.attempt({ ...place, args: ["merge-base", "--is-ancestor", ancestor, descendant] })).code === 0;
+}

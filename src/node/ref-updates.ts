@@ -1,0 +1,99 @@
+/** Changes a replica's own refs with git's ref transactions. */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { GitmeshError } from "../base/errors.ts";
+import type { RefUpdate } from "../protocol/node-api.ts";
+import type { ObjectId, RefName } from "../protocol/ref-name.ts";
+import { syncDirectory } from "./durable-file.ts";
+import type { Git } from "./git.ts";
+
+/** Beyond so many, refs are packed into one file rather than fsynced each for itself. */
+const looseUpdatesMax = 100;
+
+/**
+ * Sets refs to absolute values, null deletes. Deletes come first, so that a directory can become a ref and the other
+ * way round. Durable when it resolves. Not atomic over a crash: repeating it heals that.
+ */
+export async function updateRefs(git: Git, directory: string, updates: readonly RefUpdate[]): Promise<void> {
+  const many = updates.length > looseUpdatesMax;
+  const config: Record<string, string> = many ? { "core.fsync": "loose-object,pack,pack-metadata,commit-graph" } : {};
+  const deletes = updates.filter(([, oid]) => oid === null);
+  const others = updates.filter(([, oid]) => oid !== null);
+  for (const part of [deletes, others]) if (part.length > 0) await transaction(git, directory, config, part);
+  // packed-refs is fsynced by git; loose refs that are left over from before were when they were written.
+  if (many) await git.capture({ args: ["pack-refs", "--all", "--prune"], directory });
+  await syncRefDirectories(directory, updates);
+}
+
+async function transaction(
+  git: Git,
+  directory: string,
+  config: Record<string, string>,
+  updates: readonly RefUpdate[],
+): Promise<void> {
+  const lines = updates.map(([name, oid]) => (oid === null ? `delete ${name}\0\0` : `update ${name}\0${oid}\0\0`));
+  const input = Buffer.from(`start\0${lines.join("")}prepare\0commit\0`, "latin1");
+  const run = await git.attempt({ args: ["update-ref", "--stdin", "-z"], directory, config }, input);
+  // At the end of its input git aborts what is not committed, and exits with 0 all the same.
+  if (run.code !== 0 || !run.stdout.includes("commit: ok")) {
+    throw new GitmeshError("git-failed", `update-ref: ${run.stderr.trim().slice(0, 500) || "did not commit"}`);
+  }
+}
+
+/** git fsyncs a loose ref's content; its name is durable when the directory is. */
+async function syncRefDirectories(directory: string, updates: readonly RefUpdate[]): Promise<void> {
+  const directories = new Set<string>();
+  if (updates.length <= looseUpdatesMax) {
+    for (const [name] of updates) {
+      const parts = name.split("/");
+      for (let depth = 1; depth < parts.length; depth += 1) directories.add(parts.slice(0, depth).join("/"));
+    }
+  }
+  directories.add("");
+  for (const name of directories) {
+    const path = Buffer.concat([Buffer.from(`${directory}/`), Buffer.from(name, "latin1")]);
+    await syncDirectory(path).catch((error: NodeJS.ErrnoException) => {
+      // Deleting the last ref below a directory removes the directory.
+      if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error;
+    });
+  }
+}
+
+/** Every ref of a replica. */
+export async function readRefs(git: Git, directory: string): Promise<Map<RefName, ObjectId>> {
+  const args = ["for-each-ref", "--format=%(objectname) %(refname)"];
+  const output = await git.capture({ args, directory }, "", 512 * 1024 * 1024);
+  const refs = new Map<RefName, ObjectId>();
+  for (const line of output.toString("latin1").split("\n")) {
+    const space = line.indexOf(" ");
+    if (space > 0) refs.set(line.slice(space + 1), line.slice(0, space));
+  }
+  return refs;
+}
+
+/**
+ * Makes a replica's refs exactly these. Where git cannot get from what is there to what shall be (broken refs, stray
+ * files), all refs are written anew: they are a copy.
+ */
+export async function setRefs(git: Git, directory: string, wanted: ReadonlyMap<RefName, ObjectId>): Promise<void> {
+  const own = await readRefs(git, directory);
+  const updates: RefUpdate[] = [];
+  for (const name of own.keys()) if (!wanted.has(name)) updates.push([name, null]);
+  for (const [name, oid] of wanted) if (own.get(name) !== oid) updates.push([name, oid]);
+  try {
+    await updateRefs(git, directory, updates);
+    if (equal(await readRefs(git, directory), wanted)) return;
+  } catch {
+    // Below.
+  }
+  await rm(join(directory, "refs"), { recursive: true, force: true });
+  await rm(join(directory, "packed-refs"), { force: true });
+  await git.capture({ args: ["init", "--quiet", "--bare", "--template="], directory });
+  await updateRefs(git, directory, [...wanted]);
+  if (equal(await readRefs(git, directory), wanted)) return;
+  throw new GitmeshError("git-failed", "the replica's refs cannot be written");
+}
+
+function equal(one: ReadonlyMap<string, string>, other: ReadonlyMap<string, string>): boolean {
+  return one.size === other.size && [...one].every(([name, oid]) => other.get(name) === oid);
+}

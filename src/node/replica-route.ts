@@ -1,0 +1,131 @@
+/** The node's API for controllers (protocol/node-api.ts): replicas, applying, staging, catching up. */
+import type { Readable } from "node:stream";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { Clock } from "../base/clock.ts";
+import { GitmeshError } from "../base/errors.ts";
+import { rawBody, rawBodyRoutes } from "../base/http.ts";
+import {
+  applyRequestSchema,
+  catchUpHeaderSchema,
+  nodePaths,
+  refUpdateSchema,
+  replicaDescriptionSchema,
+  repositoryIdSchema,
+  stageHeaderSchema,
+} from "../protocol/node-api.ts";
+import type { ObjectId, RefName } from "../protocol/ref-name.ts";
+import type { Applier } from "./apply.ts";
+import type { CatchUp } from "./catch-up.ts";
+import { JsonLineReader } from "./json-lines.ts";
+import { progressAnswer } from "./progress-answer.ts";
+import type { Repositories } from "./repositories.ts";
+import type { Stager } from "./stage.ts";
+
+export interface ReplicaRouteDependencies {
+  readonly repositories: Repositories;
+  readonly stager: Stager;
+  readonly applier: Applier;
+  readonly catchUp: CatchUp;
+  readonly clock: Clock;
+}
+
+const applyBodyBytesMax = 64 * 1024 * 1024;
+const retireSchema = z.object({ reason: z.string().max(200) });
+const params = z.object({ id: repositoryIdSchema });
+
+export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependencies): void {
+  const { repositories, applier } = deps;
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  routes.post(nodePaths.replicas, { schema: { body: replicaDescriptionSchema } }, async (request, reply) => {
+    await repositories.create(request.body, 0);
+    return reply.code(201).send({});
+  });
+  routes.get(nodePaths.replica(":id"), { schema: { params } }, async (request) => {
+    const { id, generation } = await repositories.record(request.params.id);
+    return { id, generation, sizeBytes: await repositories.sizeBytes(id) };
+  });
+  routes.patch(
+    nodePaths.replica(":id"),
+    { schema: { params, body: replicaDescriptionSchema } },
+    async (request, reply) => {
+      const description = { ...request.body, id: request.params.id };
+      await applier.exclusive(description.id, () => repositories.update(description));
+      return reply.code(204).send();
+    },
+  );
+  routes.post(nodePaths.retire(":id"), { schema: { params, body: retireSchema } }, async (request, reply) => {
+    const { id } = request.params;
+    await applier.exclusive(id, () => repositories.retire(id, request.body.reason));
+    return reply.code(204).send();
+  });
+  routes.post(
+    nodePaths.apply(":id"),
+    { schema: { params, body: applyRequestSchema }, bodyLimit: applyBodyBytesMax },
+    async (request) => ({ generation: await applier.apply(request.params.id, request.body) }),
+  );
+  void app.register(async (scope) => {
+    rawBodyRoutes(scope);
+    scope.post(nodePaths.stage(":id"), async (request, reply) => stage(deps, request, reply));
+    scope.post(nodePaths.catchUp(":id"), async (request, reply) => catchUp(deps, request, reply));
+  });
+}
+
+async function stage(deps: ReplicaRouteDependencies, request: FastifyRequest, reply: FastifyReply): Promise<Readable> {
+  const { id } = params.parse(request.params);
+  await deps.repositories.open(id);
+  const body = new JsonLineReader(rawBody(request));
+  const signal = abortedWith(request, reply);
+  return begin(
+    reply,
+    progressAnswer(deps.clock, async (onProgress) => {
+      const header = parse(stageHeaderSchema, await body.next());
+      const result = await deps.stager.stage(id, header, body.rest(), signal, onProgress);
+      // Of a bad pack the rest may still be on its way: who sends it is to read the answer, not to find it cut off.
+      request.raw.resume();
+      return result;
+    }),
+  );
+}
+
+async function catchUp(deps: ReplicaRouteDependencies, request: FastifyRequest, reply: FastifyReply): Promise<Readable> {
+  const { id } = params.parse(request.params);
+  const body = new JsonLineReader(rawBody(request));
+  const signal = abortedWith(request, reply);
+  return begin(
+    reply,
+    progressAnswer(deps.clock, async (onProgress) => {
+      const header = parse(catchUpHeaderSchema, await body.next());
+      if (header.replica.id !== id) throw new GitmeshError("bad-request", "the header is about another replica");
+      const refs = new Map<RefName, ObjectId>();
+      for (let line = await body.next(); line !== undefined; line = await body.next()) {
+        const [name, oid] = parse(refUpdateSchema, line);
+        if (oid !== null) refs.set(name, oid);
+      }
+      return deps.catchUp.run(header, refs, signal, onProgress);
+    }),
+  );
+}
+
+function begin(reply: FastifyReply, stream: Readable): Readable {
+  void reply.type("application/x-ndjson");
+  return stream;
+}
+
+/** Aborts when the caller goes away before the answer is complete. */
+function abortedWith(request: FastifyRequest, reply: FastifyReply): AbortSignal {
+  const abort = new AbortController();
+  const gone = (): void => {
+    if (!reply.raw.writableFinished) abort.abort(new Error("the caller went away"));
+  };
+  reply.raw.once("close", gone);
+  request.raw.once("error", gone);
+  return abort.signal;
+}
+
+function parse<T>(schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new GitmeshError("bad-request", parsed.error.message);
+}

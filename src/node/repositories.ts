@@ -1,0 +1,238 @@
+/**
+ * The replicas on this node's disk: bare repositories in directories named by id, so that no name can escape.
+ *
+ *   DIRECTORY/identity.json            who this node is
+ *   DIRECTORY/replicas/XX/ID.git       XX: the last two characters of the id
+ *   DIRECTORY/aside/ID.TIME.REASON.git what was deleted or is not needed
+ *
+ * A replica is what plain git makes of it, with one file more: gitmesh.json, its id, name and generation.
+ */
+import { constants } from "node:fs";
+import { access, cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import type { Clock } from "../base/clock.ts";
+import { GitmeshError } from "../base/errors.ts";
+import { repositoryIdSchema, type ReplicaDescription } from "../protocol/node-api.ts";
+import { syncDirectory, writeFileDurably } from "./durable-file.ts";
+import type { Git } from "./git.ts";
+import { removeLeftovers } from "./leftovers.ts";
+
+const recordSchema = z.object({ id: repositoryIdSchema, name: z.string(), generation: z.int().min(-1) });
+
+/** What gitmesh.json says. */
+export interface ReplicaRecord {
+  readonly id: string;
+  readonly name: string;
+  /** The generation of the refs on disk; -1 while the replica is being filled. Never ahead of the refs. */
+  readonly generation: number;
+}
+
+export interface RepositoriesOptions {
+  readonly directory: string;
+  readonly git: Git;
+  readonly clock: Clock;
+}
+
+export class Repositories {
+  readonly #directory: string;
+  readonly #git: Git;
+  readonly #clock: Clock;
+  readonly #records = new Map<string, ReplicaRecord>();
+  readonly #opening = new Map<string, Promise<string>>();
+  readonly #changed = new Set<string>();
+  #creations = 0;
+
+  constructor(options: RepositoriesOptions) {
+    this.#directory = options.directory;
+    this.#git = options.git;
+    this.#clock = options.clock;
+  }
+
+  /** Makes the directories and empty templates of both object formats; removes half-made replicas of a crash. */
+  async prepare(): Promise<void> {
+    await mkdir(join(this.#directory, "replicas"), { recursive: true });
+    await mkdir(join(this.#directory, "aside"), { recursive: true });
+    await rm(this.#building(), { recursive: true, force: true });
+    await mkdir(this.#building(), { recursive: true });
+    for (const objectFormat of ["sha1", "sha256"] as const) {
+      const template = this.#template(objectFormat);
+      const args = ["init", "--quiet", "--bare", "--template=", `--object-format=${objectFormat}`, template];
+      await this.#git.capture({ args, directory: this.#building(), outside: true });
+      await mkdir(join(template, "info"), { recursive: true });
+    }
+  }
+
+  directoryOf(id: string): string {
+    return join(this.#directory, "replicas", id.slice(-2), `${repositoryIdSchema.parse(id)}.git`);
+  }
+
+  /**
+   * The directory of a replica, with the leftovers of an earlier process removed when it is opened for the first time.
+   * Throws GitmeshError "replica-not-found".
+   */
+  async open(id: string): Promise<string> {
+    const opening = this.#opening.get(id);
+    if (opening !== undefined) return opening;
+    const opened = this.#open(id);
+    this.#opening.set(id, opened);
+    opened.catch(() => this.#opening.delete(id));
+    return opened;
+  }
+
+  /** What is recorded of a replica. Throws GitmeshError "replica-not-found". */
+  async record(id: string): Promise<ReplicaRecord> {
+    await this.open(id);
+    const record = this.#records.get(id);
+    if (record === undefined) throw notFound(id);
+    return record;
+  }
+
+  /** Makes an empty replica, complete at `generation`, or leaves the one that is there. */
+  async create(description: ReplicaDescription, generation: number): Promise<void> {
+    const directory = this.directoryOf(description.id);
+    if (await exists(directory)) return;
+    this.#creations += 1;
+    const building = join(this.#building(), `${description.id}.${this.#creations}`);
+    await cp(this.#template(description.objectFormat), building, { recursive: true });
+    await this.#describe(building, description, generation);
+    await syncDirectory(building);
+    await mkdir(join(directory, ".."), { recursive: true });
+    try {
+      await rename(building, directory);
+    } catch (error) {
+      // Another creation of the same replica was quicker.
+      await rm(building, { recursive: true, force: true });
+      if (!(await exists(directory))) throw error;
+      return;
+    }
+    await syncDirectory(join(directory, ".."));
+    await syncDirectory(join(directory, "..", ".."));
+    this.touched(description.id);
+  }
+
+  /** Sets name, description and HEAD; the generation stays. */
+  async update(description: ReplicaDescription): Promise<void> {
+    const { generation } = await this.record(description.id);
+    await this.#describe(this.directoryOf(description.id), description, generation);
+  }
+
+  /** Records that the refs on disk are those of `generation`, durably. */
+  async setGeneration(id: string, generation: number): Promise<void> {
+    const record = { ...(await this.record(id)), generation };
+    await writeFileDurably(join(this.directoryOf(id), "gitmesh.json"), `${JSON.stringify(record)}\n`);
+    this.#records.set(id, record);
+    this.touched(id);
+  }
+
+  /** Moves a replica's directory aside. Nothing is deleted. */
+  async retire(id: string, reason: string): Promise<void> {
+    const directory = this.directoryOf(id);
+    this.#opening.delete(id);
+    this.#records.delete(id);
+    if (!(await exists(directory))) return;
+    const word = /^[a-z-]{1,32}$/.test(reason) ? reason : "retired";
+    const aside = join(this.#directory, "aside");
+    await rename(directory, join(aside, `${id}.${this.#clock.nowMs()}.${word}.git`));
+    await syncDirectory(aside);
+    await syncDirectory(join(directory, ".."));
+  }
+
+  /** Removes directories of repositories that a person deleted more than `keepMs` ago. Others stay. */
+  async purgeDeleted(keepMs: number): Promise<void> {
+    const aside = join(this.#directory, "aside");
+    for (const name of await readdir(aside)) {
+      const time = /^[0-9a-f-]+\.(\d+)\.deleted\.git$/.exec(name)?.[1];
+      if (time === undefined || this.#clock.nowMs() - Number(time) < keepMs) continue;
+      await rm(join(aside, name), { recursive: true, force: true });
+    }
+  }
+
+  /** Every replica on disk with the generation that it records; -1 where the record cannot be read. */
+  async inventory(): Promise<{ repositoryId: string; generation: number }[]> {
+    const found: { repositoryId: string; generation: number }[] = [];
+    const replicas = join(this.#directory, "replicas");
+    for (const group of await readdir(replicas)) {
+      for (const name of await readdir(join(replicas, group))) {
+        const id = repositoryIdSchema.safeParse(basename(name, ".git"));
+        if (!id.success || !name.endsWith(".git")) continue;
+        const record = await readRecord(join(replicas, group, name), id.data);
+        found.push({ repositoryId: id.data, generation: record?.generation ?? -1 });
+      }
+    }
+    return found;
+  }
+
+  /** Bytes of a replica's packs. */
+  async sizeBytes(id: string): Promise<number> {
+    const packs = join(await this.open(id), "objects", "pack");
+    let bytes = 0;
+    for (const name of await readdir(packs).catch(() => [])) {
+      const found = await stat(join(packs, name)).catch(() => undefined);
+      bytes += found?.size ?? 0;
+    }
+    return bytes;
+  }
+
+  /** Notes that a replica's size is to be reported. */
+  touched(id: string): void {
+    this.#changed.add(id);
+  }
+
+  /** The replicas whose size may have changed since the last call. */
+  takeChanged(): string[] {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    return changed;
+  }
+
+  async #open(id: string): Promise<string> {
+    const directory = this.directoryOf(id);
+    if (!(await exists(directory))) throw notFound(id);
+    await removeLeftovers(directory);
+    const record = await readRecord(directory, id);
+    this.#records.set(id, record ?? { id, name: "", generation: -1 });
+    return directory;
+  }
+
+  async #describe(directory: string, description: ReplicaDescription, generation: number): Promise<void> {
+    const { id, name } = description;
+    const config = await readFile(join(directory, "config"), "utf8");
+    // For people who look into the directory. Names have no character that means something in a config.
+    await writeFileDurably(join(directory, "config"), `${config.split("[gitmesh]")[0]}[gitmesh]\n\tname = ${name}\n`);
+    await writeFile(join(directory, "description"), `${name}${description.description === "" ? "" : `: ${description.description}`}\n`);
+    await writeFileDurably(join(directory, "HEAD"), Buffer.from(`ref: ${description.defaultBranch}\n`, "latin1"));
+    const record = { id, name, generation };
+    await writeFileDurably(join(directory, "gitmesh.json"), `${JSON.stringify(record)}\n`);
+    if (directory === this.directoryOf(id)) this.#records.set(id, record);
+  }
+
+  #building(): string {
+    return join(this.#directory, "building");
+  }
+
+  #template(objectFormat: "sha1" | "sha256"): string {
+    return join(this.#building(), `template-${objectFormat}`);
+  }
+}
+
+async function readRecord(directory: string, id: string): Promise<ReplicaRecord | undefined> {
+  try {
+    const record = recordSchema.parse(JSON.parse(await readFile(join(directory, "gitmesh.json"), "utf8")));
+    return record.id === id ? record : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path, constants.F_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
+function notFound(id: string): GitmeshError {
+  return new GitmeshError("replica-not-found", `no replica of ${id} is here`);
+}
+

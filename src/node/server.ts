@@ -1,0 +1,101 @@
+/** A repository server, put together: from the disk up to the routes. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { v7 as uuid } from "uuid";
+import type { Clock } from "../base/clock.ts";
+import { createHttpServer, listen, requireClusterSecret } from "../base/http.ts";
+import type { Logger } from "../base/log.ts";
+import type { NodeSettings } from "../base/settings.ts";
+import { Applier } from "./apply.ts";
+import { CatchUp } from "./catch-up.ts";
+import { lockDirectory } from "./directory-lock.ts";
+import { Git } from "./git.ts";
+import { GitLimiter } from "./git-limiter.ts";
+import { gitRoutes } from "./git-route.ts";
+import { HeartbeatSender } from "./heartbeat.ts";
+import { readIdentity } from "./identity.ts";
+import { replicaRoutes } from "./replica-route.ts";
+import { Repositories } from "./repositories.ts";
+import { Stager } from "./stage.ts";
+import { UploadPack } from "./upload-pack.ts";
+
+const purgeIntervalMs = 3_600_000;
+const jsonBytesMax = 1024 * 1024;
+
+export interface RunningServer {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a repository server on its directory. `onForeignDisk` is called when the directory's identity vanishes or
+ * changes: the process is to end then.
+ */
+export async function startNode(
+  settings: NodeSettings,
+  { log, clock, onForeignDisk }: { log: Logger; clock: Clock; onForeignDisk: () => void },
+): Promise<RunningServer> {
+  await mkdir(settings.directory, { recursive: true });
+  const git = await Git.start(log);
+  const unlock = await lockDirectory(settings.directory, git.processIds, clock).catch(async (error: unknown) => {
+    await git.close();
+    throw error;
+  });
+  const identityFile = join(settings.directory, "identity.json");
+  const nodeId = await readIdentity(identityFile);
+  const repositories = new Repositories({ directory: settings.directory, git, clock });
+  await repositories.prepare();
+  const limiter = new GitLimiter(settings);
+  const applier = new Applier({ repositories, git });
+  const stager = new Stager({ repositories, git, limiter });
+  const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
+  const uploadPack = new UploadPack({ repositories, git });
+
+  const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: jsonBytesMax });
+  void app.register(async (guarded) => {
+    guarded.addHook("onRequest", requireClusterSecret(settings.secret));
+    replicaRoutes(guarded, { repositories, stager, applier, catchUp, clock });
+    gitRoutes(guarded, { uploadPack, limiter });
+  });
+  app.get("/healthz", async () => ({ status: "ok" }));
+  app.get("/readyz", async (_request, reply) => {
+    const ready = heartbeat.registered;
+    return reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "not registered with a controller yet" });
+  });
+
+  const url = await listen(app, settings.listen);
+  const heartbeat = new HeartbeatSender({
+    settings,
+    repositories,
+    nodeId,
+    identityFile,
+    bootId: uuid(),
+    advertiseUrl: settings.advertiseUrl ?? url,
+    clock,
+    log,
+    onForeignDisk,
+  });
+  heartbeat.start();
+  const stopPurging = purgeNowAndThen(repositories, settings.deletedKeepMs, clock, log);
+  log.info({ url, directory: settings.directory, nodeId }, "repository server listens");
+  return {
+    url,
+    async close() {
+      stopPurging();
+      await heartbeat.close();
+      await app.close();
+      await git.close();
+      await unlock();
+    },
+  };
+}
+
+function purgeNowAndThen(repositories: Repositories, keepMs: number, clock: Clock, log: Logger): () => void {
+  let cancel = (): void => {};
+  const purge = (): void => {
+    repositories.purgeDeleted(keepMs).catch((error: unknown) => log.warn({ err: error }, "purging deleted repositories failed"));
+    cancel = clock.timer(purgeIntervalMs, purge);
+  };
+  purge();
+  return () => cancel();
+}
