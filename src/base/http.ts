@@ -1,7 +1,7 @@
 /** HTTP servers as all of ours are: request ids, problem documents, limits. The only file that makes a fastify. */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { hasZodFastifySchemaValidationErrors, serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import { v7 as uuid } from "uuid";
 import { asGitmeshError, GitmeshError, messageOf, toProblem, type ErrorCode } from "./errors.ts";
@@ -28,7 +28,7 @@ const fastifyCodes: Readonly<Record<string, ErrorCode>> = {
 export function createHttpServer(options: HttpServerOptions): FastifyInstance {
   const app: FastifyInstance = Fastify({
     loggerInstance: options.log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.bodyLimitBytes,
     genReqId: requestIdOf,
     requestIdHeader: false,

@@ -10,7 +10,7 @@ import type { Applier } from "./apply.ts";
 import { isConnected } from "./connectivity.ts";
 import type { Git } from "./git.ts";
 import type { GitLimiter } from "./git-limiter.ts";
-import { readRefs, setRefs } from "./ref-updates.ts";
+import { clearRefs, readRefs, refsAreSound, setRefs } from "./ref-updates.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface CatchUpDependencies {
@@ -39,6 +39,7 @@ export class CatchUp {
     try {
       await this.#deps.repositories.create(header.replica, -1);
       const directory = await this.#deps.repositories.open(id);
+      await this.#dropBrokenRefs(id, directory);
       await this.#deps.limiter.run(id, signal, () => this.#fetch(directory, header, refs, signal, onProgress));
       return await this.#deps.applier.exclusive(id, async () => {
         const { generation } = await this.#deps.repositories.record(id);
@@ -53,6 +54,15 @@ export class CatchUp {
       signal.throwIfAborted();
       return { kind: "node-failed", message: messageOf(error) };
     }
+  }
+
+  /** git fetches nothing into a repository that it cannot read. */
+  async #dropBrokenRefs(id: string, directory: string): Promise<void> {
+    if (await refsAreSound(this.#deps.git, directory)) return;
+    await this.#deps.applier.exclusive(id, async () => {
+      await this.#deps.repositories.setGeneration(id, -1);
+      await clearRefs(this.#deps.git, directory);
+    });
   }
 
   async #fetch(

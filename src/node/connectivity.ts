@@ -2,6 +2,7 @@
 import { GitmeshError } from "../base/errors.ts";
 import type { StageHeader, TipResult } from "../protocol/node-api.ts";
 import type { Git, GitRun } from "./git.ts";
+import { refsAreSound } from "./ref-updates.ts";
 
 type Tips = StageHeader["tips"];
 type Place = Pick<GitRun, "directory"> & { readonly env?: Readonly<Record<string, string>>; readonly signal?: AbortSignal };
@@ -33,8 +34,7 @@ export async function checkTips(git: Git, place: Place, tips: Tips): Promise<Tip
 async function connectedTips(git: Git, place: Place, tips: Tips): Promise<Set<string>> {
   const oids = [...new Set(tips.map((tip) => tip.oid))];
   if (await isConnected(git, place, oids)) return new Set(oids);
-  const own = await git.attempt({ ...place, args: ["rev-list", "--quiet", "--no-walk", "--all"] });
-  if (own.code !== 0) throw new GitmeshError("git-failed", `refs of the replica are broken: ${own.stderr.trim().slice(0, 300)}`);
+  if (!(await refsAreSound(git, place.directory))) throw new GitmeshError("git-failed", "refs of the replica are broken");
   const connected = new Set<string>();
   if (oids.length === 1 || oids.length > singleChecksMax) return connected;
   for (const oid of oids) if (await isConnected(git, place, [oid])) connected.add(oid);

@@ -86,12 +86,22 @@ export async function setRefs(git: Git, directory: string, wanted: ReadonlyMap<R
   } catch {
     // Below.
   }
-  await rm(join(directory, "refs"), { recursive: true, force: true });
-  await rm(join(directory, "packed-refs"), { force: true });
-  await git.capture({ args: ["init", "--quiet", "--bare", "--template="], directory });
+  await clearRefs(git, directory);
   await updateRefs(git, directory, [...wanted]);
   if (equal(await readRefs(git, directory), wanted)) return;
   throw new GitmeshError("git-failed", "the replica's refs cannot be written");
+}
+
+/** Removes all refs, however broken. They are a copy of what the store has. */
+export async function clearRefs(git: Git, directory: string): Promise<void> {
+  await rm(join(directory, "refs"), { recursive: true, force: true });
+  await rm(join(directory, "packed-refs"), { force: true });
+  await git.capture({ args: ["init", "--quiet", "--bare", "--template="], directory });
+}
+
+/** Whether git can read every ref and the object that it names. */
+export async function refsAreSound(git: Git, directory: string): Promise<boolean> {
+  return (await git.attempt({ args: ["rev-list", "--quiet", "--no-walk", "--all"], directory })).code === 0;
 }
 
 function equal(one: ReadonlyMap<string, string>, other: ReadonlyMap<string, string>): boolean {
