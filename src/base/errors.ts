@@ -30,6 +30,12 @@ export const errorCatalogue = {
     remedy: "Give every server of the cluster the same secret.",
     fault: "user",
   },
+  "service-not-offered": {
+    status: 403,
+    title: "This git service is not offered",
+    remedy: "Use git's smart HTTP: git-upload-pack or git-receive-pack.",
+    fault: "user",
+  },
   "not-found": {
     status: 404,
     title: "No such page",

@@ -6,6 +6,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { request } from "undici";
@@ -246,7 +247,7 @@ test("an upload that breaks off leaves no trace", async () => {
       const answer = await request(`${node.url}/node/v1/replicas/${id}/_stage`, {
         method: "POST",
         headers: { authorization: `Bearer ${secret}` },
-        body: half(),
+        body: Readable.from(half()),
         signal: abort.signal,
       });
       await answer.body.text();

@@ -56,11 +56,12 @@ export function uploadPackAdvertisement(version: 0 | 1, set: RefSet, agent: stri
     `filter object-format=${set.objectFormat} agent=${agent}`,
   ].join(" ");
   const lines: string[] = [];
-  if (head !== undefined) lines.push(`${head.oid} HEAD`);
-  for (const ref of set.refs) {
-    lines.push(`${ref.oid} ${ref.name}`);
-    if (ref.peeled !== undefined) lines.push(`${ref.peeled} ${ref.name}^{}`);
-  }
+  const add = (ref: AdvertisedRef, name: string): void => {
+    lines.push(`${ref.oid} ${name}`);
+    if (ref.peeled !== undefined) lines.push(`${ref.peeled} ${name}^{}`);
+  };
+  if (head !== undefined) add(head, "HEAD");
+  for (const ref of set.refs) add(ref, ref.name);
   return advertisement("git-upload-pack", version, set, lines, capabilities);
 }
 

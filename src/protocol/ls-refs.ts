@@ -10,8 +10,9 @@ export interface V2Request {
   readonly args: readonly string[];
 }
 
-/** git treats more prefixes than this as none. */
-const prefixesMax = 65_536;
+/** git treats this many prefixes or more as none (TOO_MANY_PREFIXES in its ls-refs.c). */
+const prefixesTooMany = 65_536;
+const prefixWord = "ref-prefix ";
 const capabilitiesMax = 256;
 const argsMax = 1_000_000;
 
@@ -50,26 +51,41 @@ export async function parseV2Request(reader: PktReader): Promise<V2Request> {
   return { command, capabilities, args };
 }
 
-/** The refs that the arguments ask for. */
+/** The refs that the arguments ask for. Throws GitmeshError "bad-request" for an argument that git does not know. */
 export function lsRefsResponse(set: RefSet, args: readonly string[]): Buffer {
-  const peel = args.includes("peel");
-  const symrefs = args.includes("symrefs");
-  const unborn = args.includes("unborn");
-  const prefixes = args.filter((arg) => arg.startsWith("ref-prefix ")).map((arg) => arg.slice("ref-prefix ".length));
-  const wanted = prefixes.length > prefixesMax ? [] : prefixes;
+  const { peel, symrefs, unborn, prefixes } = parseLsRefsArgs(args);
   const parts: string[] = [];
-  if (wanted.length === 0 || wanted.some((prefix) => "HEAD".startsWith(prefix))) {
+  const add = (ref: AdvertisedRef, name: string, target: string): void => {
+    const peeled = peel && ref.peeled !== undefined ? ` peeled:${ref.peeled}` : "";
+    parts.push(pkt(`${ref.oid} ${name}${target}${peeled}`));
+  };
+  if (prefixes.length === 0 || prefixes.some((prefix) => "HEAD".startsWith(prefix))) {
     const head = refOf(set, set.defaultBranch);
     const target = symrefs ? ` symref-target:${set.defaultBranch}` : "";
-    if (head !== undefined) parts.push(pkt(`${head.oid} HEAD${target}`));
+    if (head !== undefined) add(head, "HEAD", target);
     // git tells an unborn HEAD only where it may say what it points to.
     else if (unborn && symrefs) parts.push(pkt(`unborn HEAD${target}`));
   }
-  for (const ref of refsWithPrefix(set.refs, wanted)) {
-    parts.push(pkt(`${ref.oid} ${ref.name}${peel && ref.peeled !== undefined ? ` peeled:${ref.peeled}` : ""}`));
-  }
+  for (const ref of refsWithPrefix(set.refs, prefixes)) add(ref, ref.name, "");
   parts.push("0000");
   return Buffer.from(parts.join(""), "latin1");
+}
+
+function parseLsRefsArgs(args: readonly string[]): {
+  readonly peel: boolean;
+  readonly symrefs: boolean;
+  readonly unborn: boolean;
+  /** None: every ref is wanted. */
+  readonly prefixes: readonly string[];
+} {
+  const flags = { peel: false, symrefs: false, unborn: false };
+  const prefixes: string[] = [];
+  for (const arg of args) {
+    if (arg === "peel" || arg === "symrefs" || arg === "unborn") flags[arg] = true;
+    else if (arg.startsWith(prefixWord)) prefixes.push(arg.slice(prefixWord.length));
+    else throw new GitmeshError("bad-request", "an argument that ls-refs does not know");
+  }
+  return { ...flags, prefixes: prefixes.length < prefixesTooMany ? prefixes : [] };
 }
 
 function* refsWithPrefix(refs: readonly AdvertisedRef[], prefixes: readonly string[]): Generator<AdvertisedRef> {

@@ -9,7 +9,8 @@ export type Pkt =
 
 /** Largest pkt, its four digits of length included. */
 const pktBytesMax = 65_520;
-const dataBytesMax = pktBytesMax - 4;
+/** Most data in one pkt. */
+export const pktDataBytesMax: number = pktBytesMax - 4;
 
 export const flushPkt: Buffer = Buffer.from("0000");
 export const delimPkt: Buffer = Buffer.from("0001");
@@ -18,7 +19,7 @@ export const responseEndPkt: Buffer = Buffer.from("0002");
 /** One data pkt; a string is encoded as UTF-8. Throws RangeError over 65,516 bytes. */
 export function pktLine(data: string | Uint8Array): Buffer {
   const bytes = typeof data === "string" ? Buffer.from(data, "utf8") : data;
-  if (bytes.length > dataBytesMax) throw new RangeError(`a pkt-line holds at most ${dataBytesMax} bytes`);
+  if (bytes.length > pktDataBytesMax) throw new RangeError(`a pkt-line holds at most ${pktDataBytesMax} bytes`);
   const pkt = Buffer.allocUnsafe(bytes.length + 4);
   pkt.write(pktLength(bytes.length), 0, "latin1");
   pkt.set(bytes, 4);
@@ -30,10 +31,14 @@ export function pktLength(dataBytes: number): string {
   return (dataBytes + 4).toString(16).padStart(4, "0");
 }
 
-/** Data on a band (1 data, 2 progress, 3 fatal error), in as many pkts as it takes. */
+/**
+ * Data on a band (1 data, 2 progress, 3 fatal error), in as many pkts as it takes; none for no data.
+ * Throws RangeError when `packetBytesMax` has no room for data or is more than a pkt holds.
+ */
 export function sideBand(band: 1 | 2 | 3, data: Uint8Array | string, packetBytesMax: number = pktBytesMax): Buffer {
   const bytes = typeof data === "string" ? Buffer.from(data, "utf8") : data;
   const room = packetBytesMax - 5;
+  if (room < 1 || packetBytesMax > pktBytesMax) throw new RangeError(`a packet has 6 to ${pktBytesMax} bytes`);
   const parts: Buffer[] = [];
   for (let start = 0; start < bytes.length; start += room) {
     const part = bytes.subarray(start, start + room);
@@ -49,8 +54,8 @@ export function sideBand(band: 1 | 2 | 3, data: Uint8Array | string, packetBytes
 /** Reads pkts from the front of a stream, and then what follows them. Holds at most one pkt and one chunk. */
 export class PktReader {
   readonly #iterator: AsyncIterator<Uint8Array>;
-  #chunks: Buffer[] = [];
-  #buffered = 0;
+  /** What is left of the newest chunk. */
+  #chunk: Buffer = Buffer.alloc(0);
   #ended = false;
   #bytesRead = 0;
 
@@ -65,11 +70,8 @@ export class PktReader {
 
   /** The next pkt; undefined at a clean end of input. Throws GitmeshError "bad-request" for anything malformed. */
   async next(): Promise<Pkt | undefined> {
-    if (!(await this.#fill(4))) {
-      if (this.#buffered === 0) return undefined;
-      throw new GitmeshError("bad-request", "the request ends in the middle of a pkt-line");
-    }
-    const digits = this.#take(4).toString("latin1");
+    if (!(await this.#more())) return undefined;
+    const digits = (await this.#read(4)).toString("latin1");
     if (!/^[0-9a-fA-F]{4}$/.test(digits)) throw new GitmeshError("bad-request", "a pkt-line without a valid length");
     const length = Number.parseInt(digits, 16);
     if (length === 0) return { kind: "flush" };
@@ -78,70 +80,50 @@ export class PktReader {
     if (length === 3 || length > pktBytesMax) {
       throw new GitmeshError("bad-request", "a pkt-line without a valid length");
     }
-    if (!(await this.#fill(length - 4))) {
-      throw new GitmeshError("bad-request", "the request ends in the middle of a pkt-line");
-    }
-    return { kind: "data", data: this.#take(length - 4) };
+    return { kind: "data", data: await this.#read(length - 4) };
   }
 
-  /** What follows the last pkt. To be iterated once; ends the source when it is left early. */
+  /**
+   * What follows the last pkt, as the source gives it. Leaving it early leaves the source open: another `rest()` goes on
+   * where this one was left.
+   */
   async *rest(): AsyncGenerator<Buffer, void, undefined> {
-    try {
-      for (const chunk of this.#chunks.splice(0)) {
-        this.#buffered -= chunk.length;
-        if (chunk.length > 0) yield chunk;
-      }
-      while (!this.#ended) {
-        const next = await this.#iterator.next();
-        if (next.done === true) {
-          this.#ended = true;
-          return;
-        }
-        if (next.value.length > 0) yield asBuffer(next.value);
-      }
-    } finally {
-      if (!this.#ended) await this.#iterator.return?.();
+    while (await this.#more()) {
+      const chunk = this.#chunk;
+      this.#chunk = chunk.subarray(chunk.length);
+      yield chunk;
     }
   }
 
-  /** Whether `bytes` bytes are there, reading on as needed. */
-  async #fill(bytes: number): Promise<boolean> {
-    while (this.#buffered < bytes && !this.#ended) {
+  /** Makes `#chunk` hold at least one byte; false at the end of input. */
+  async #more(): Promise<boolean> {
+    while (this.#chunk.length === 0 && !this.#ended) {
       const next = await this.#iterator.next();
-      if (next.done === true) {
-        this.#ended = true;
-      } else if (next.value.length > 0) {
-        this.#chunks.push(asBuffer(next.value));
-        this.#buffered += next.value.length;
-      }
+      if (next.done === true) this.#ended = true;
+      else this.#chunk = asBuffer(next.value);
     }
-    return this.#buffered >= bytes;
+    return this.#chunk.length > 0;
   }
 
-  #take(bytes: number): Buffer {
-    this.#buffered -= bytes;
+  /** Exactly `bytes` bytes: a view where one chunk has them all, otherwise collected as they come. */
+  async #read(bytes: number): Promise<Buffer> {
     this.#bytesRead += bytes;
-    const first = this.#chunks[0];
-    if (first !== undefined && first.length >= bytes) {
-      this.#advance(first, bytes);
-      return first.subarray(0, bytes);
-    }
+    if (this.#chunk.length >= bytes) return this.#takeOfChunk(bytes);
     const whole = Buffer.allocUnsafe(bytes);
-    let filled = 0;
-    while (filled < bytes) {
-      const chunk = this.#chunks[0];
-      if (chunk === undefined) break;
-      const part = chunk.subarray(0, bytes - filled);
+    for (let filled = 0; filled < bytes; ) {
+      if (!(await this.#more())) throw new GitmeshError("bad-request", "the request ends in the middle of a pkt-line");
+      const part = this.#takeOfChunk(bytes - filled);
       whole.set(part, filled);
       filled += part.length;
-      this.#advance(chunk, part.length);
     }
     return whole;
   }
 
-  #advance(first: Buffer, bytes: number): void {
-    if (first.length === bytes) this.#chunks.shift();
-    else this.#chunks[0] = first.subarray(bytes);
+  /** At most `bytes` bytes of the chunk. */
+  #takeOfChunk(bytes: number): Buffer {
+    const part = this.#chunk.subarray(0, bytes);
+    this.#chunk = this.#chunk.subarray(part.length);
+    return part;
   }
 }
 

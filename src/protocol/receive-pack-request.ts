@@ -26,7 +26,9 @@ export interface ReceivePackRequest {
 }
 
 const pushOptionsMax = 64;
-const shallowsMax = 100_000;
+const pushOptionBytesMax = 4096;
+/** Of commands and shallow lines together; a push of 200,000 refs with names of ordinary length has half of it. */
+const listBytesMax = 64 * 1024 * 1024;
 
 /** Reads up to where the pack begins. Throws GitmeshError "bad-request" or "too-large". */
 export async function parseReceivePackRequest(
@@ -45,12 +47,15 @@ export async function parseReceivePackRequest(
     }
     if (pkt.kind === "flush") break;
     if (pkt.kind !== "data") throw bad("a special pkt-line among the commands");
+    if (reader.bytesRead > listBytesMax) {
+      throw new GitmeshError("too-large", `more than ${listBytesMax} bytes of ref updates in one push`);
+    }
     let line = pkt.data;
     if (line.at(-1) === 0x0a) line = line.subarray(0, -1);
     if (startsWith(line, "shallow ")) {
       const oid = line.toString("latin1", 8);
       if (!isObjectId(oid, objectFormat)) throw bad("a shallow line without an object id");
-      if (shallows.push(oid) > shallowsMax) throw new GitmeshError("too-large", "too many shallow lines");
+      shallows.push(oid);
       continue;
     }
     if (startsWith(line, "push-cert")) throw bad("signed pushes are not offered");
@@ -59,14 +64,11 @@ export async function parseReceivePackRequest(
       if (commands.length === 0) capabilities = parseCapabilities(line.toString("utf8", zero + 1));
       line = line.subarray(0, zero);
     }
+    if (commands.length === 0) checkObjectFormat(capabilities, objectFormat);
     commands.push(parseCommand(line, objectFormat));
     if (commands.length > limits.commandsMax) {
       throw new GitmeshError("too-large", `more than ${limits.commandsMax} ref updates in one push`);
     }
-  }
-  const format = capabilities.get("object-format") ?? "sha1";
-  if (commands.length > 0 && format !== objectFormat) {
-    throw bad(`the push is in object format ${String(format)}, the repository in ${objectFormat}`);
   }
   const pushOptions = commands.length > 0 && capabilities.has("push-options") ? await readPushOptions(reader) : [];
   return {
@@ -80,6 +82,12 @@ export async function parseReceivePackRequest(
     shallows,
     empty: commands.length === 0,
   };
+}
+
+/** Before the first command is read: ids of another format would only look malformed. */
+function checkObjectFormat(capabilities: ReadonlyMap<string, string | true>, objectFormat: "sha1" | "sha256"): void {
+  const format = String(capabilities.get("object-format") ?? "sha1").slice(0, 32);
+  if (format !== objectFormat) throw bad(`the push is in object format ${format}, the repository in ${objectFormat}`);
 }
 
 function parseCommand(line: Buffer, objectFormat: "sha1" | "sha256"): ReceivePackCommand {
@@ -118,9 +126,10 @@ async function readPushOptions(reader: PktReader): Promise<string[]> {
     const pkt = await reader.next();
     if (pkt?.kind === "flush") return options;
     if (pkt?.kind !== "data") throw bad("the push options do not end");
-    if (options.push(pkt.data.toString("utf8").replace(/\n$/, "")) > pushOptionsMax) {
-      throw new GitmeshError("too-large", `more than ${pushOptionsMax} push options`);
+    if (options.length === pushOptionsMax || pkt.data.length > pushOptionBytesMax) {
+      throw new GitmeshError("too-large", `more than ${pushOptionsMax} push options or ${pushOptionBytesMax} bytes in one`);
     }
+    options.push(pkt.data.toString("utf8").replace(/\n$/, ""));
   }
 }
 

@@ -28,8 +28,9 @@ const componentBytesMax = 250;
 const refNameBytesMax = 1000;
 
 /**
- * Why git would not take this name as a ref, or undefined when it would: the rules of git-check-ref-format(1), and
- * "refs/" in front with something below it, as receive-pack demands.
+ * Why git would not take this name as a ref, or undefined when it would: the rules of git-check-ref-format(1), and what
+ * receive-pack demands besides, "refs/" in front and then two components at least (refs/stash is not pushed).
+ * The lengths are ours: what every file system and every store can keep.
  */
 export function checkRefName(name: RefName): string | undefined {
   if (!name.startsWith("refs/")) return "does not begin with refs/";
@@ -39,7 +40,9 @@ export function checkRefName(name: RefName): string | undefined {
   if (name.includes("@{")) return "contains @{";
   // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
   if (/[\u0000-\u0020\u007f~^:?*[\\]/.test(name)) return "contains a character that git forbids";
-  for (const component of name.split("/")) {
+  const components = name.split("/");
+  if (components.length < 3) return "has one component only after refs/";
+  for (const component of components) {
     if (component === "") return "has an empty component";
     if (component.startsWith(".")) return "has a component that begins with a dot";
     if (component.endsWith(".lock")) return "has a component that ends with .lock";

@@ -1,5 +1,5 @@
 /** What a push came to, a line a ref (gitprotocol-pack, "Report Status"). */
-import { flushPkt, pktLine } from "./pkt-line.ts";
+import { flushPkt, pktDataBytesMax, pktLine } from "./pkt-line.ts";
 import { refNameToBytes, type RefName } from "./ref-name.ts";
 
 const reasonCharactersMax = 1000;
@@ -14,18 +14,23 @@ export interface ReportStatus {
 
 /** The report as pkt-lines with a flush at the end. */
 export function reportStatus(report: ReportStatus): Buffer {
-  const lines = [pktLine(`unpack ${oneLine(report.unpack)}\n`)];
+  const lines = [line("unpack ", Buffer.alloc(0), oneLine(report.unpack))];
   for (const { name, refusal } of report.results) {
-    const word = refusal === undefined ? "ok " : "ng ";
-    const reason = refusal === undefined ? "" : ` ${oneLine(refusal)}`;
-    lines.push(pktLine(Buffer.concat([Buffer.from(word), refNameToBytes(name), Buffer.from(`${reason}\n`)])));
+    if (refusal === undefined) lines.push(line("ok ", refNameToBytes(name), ""));
+    else lines.push(line("ng ", refNameToBytes(name), ` ${oneLine(refusal)}`));
   }
   lines.push(flushPkt);
   return Buffer.concat(lines);
 }
 
-/** A reason may quote a client's bytes: it must not begin a line of its own. */
+/** A name can be as long as a whole command was: then the reason gets what room is left. */
+function line(word: string, name: Buffer, reason: string): Buffer {
+  const bytes = Buffer.concat([Buffer.from(word), name, Buffer.from(reason)]);
+  return pktLine(Buffer.concat([bytes.subarray(0, pktDataBytesMax - 1), Buffer.from("\n")]));
+}
+
+/** A reason may quote a client's bytes: it must neither begin a line of its own nor move a terminal's cursor. */
 function oneLine(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what is removed
-  return text.replaceAll(/[\u0000-\u001f\u007f]+/g, " ").trim().slice(0, reasonCharactersMax) || "error";
+  const printable = text.slice(0, reasonCharactersMax).replaceAll(/\p{Cc}+/gu, " ");
+  return printable.trim() || "error";
 }

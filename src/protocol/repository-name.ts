@@ -24,7 +24,7 @@ export function parseRepositoryName(text: string): string {
     if (/\.(?:git|lock)$/i.test(part)) refuse("a part of the name ends with '.git' or '.lock'");
     if (part.length > partCharactersMax) refuse(`a part of the name is longer than ${partCharactersMax} characters`);
   }
-  if (/^_[a-z]+$/.test(parts.at(-1) ?? "")) refuse("the last part of the name is reserved for actions, as in '_delete'");
+  if (/^_[a-z]+(?:-[a-z]+)*$/.test(parts.at(-1) ?? "")) refuse("the last part of the name is reserved for actions, as in '_delete'");
   return text;
 }
 

@@ -1,0 +1,19 @@
+/** A repository server as a controller sees it at one moment. */
+export interface ClusterNode {
+  readonly id: string;
+  /** Base URL without a trailing slash. */
+  readonly url: string;
+  readonly version: string;
+  readonly registeredMs: number;
+  readonly heartbeatMs: number;
+  readonly diskUsage: number;
+  readonly diskFreeBytes: number;
+  /** Its heartbeats arrive. */
+  readonly alive: boolean;
+  /** It failed to answer this controller a moment ago; asked again only when nobody else can answer. */
+  readonly suspect: boolean;
+  /** Time without a heartbeat, ms; not counted while this controller itself could not look. */
+  readonly silentMs: number;
+  /** Requests of this controller that it is working on. */
+  readonly inFlight: number;
+}

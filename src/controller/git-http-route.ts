@@ -1,0 +1,151 @@
+/**
+ * The git endpoints (gitprotocol-http): URL and headers in, operation out. Refusals are plain text, which git shows as
+ * "remote: ..." when it gets them for `info/refs`.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { asGitmeshError, GitmeshError } from "../base/errors.ts";
+import { rawBody, rawBodyRoutes } from "../base/http.ts";
+import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
+import { parseGitProtocol, receivePackAdvertisement } from "../protocol/advertisement.ts";
+import { repositoryNameFromUrlPath } from "../protocol/repository-name.ts";
+import type { RepositoryWithReplicas, Store } from "../store/store.ts";
+import type { Membership } from "./membership.ts";
+import type { ReceivePack } from "./receive-pack.ts";
+import type { RefSnapshots } from "./ref-snapshot.ts";
+import { decodedBody, wholeBody } from "./request-body.ts";
+import { routeWrite } from "./router.ts";
+import type { UploadPack } from "./upload-pack.ts";
+
+export interface GitHttpDependencies {
+  readonly store: Store;
+  readonly membership: Membership;
+  readonly snapshots: RefSnapshots;
+  readonly uploadPack: UploadPack;
+  readonly receivePack: ReceivePack;
+  readonly settings: ControllerSettings;
+  /** As clients see it, "gitmesh/0.1.0". */
+  readonly agent: string;
+}
+
+type Service = "git-upload-pack" | "git-receive-pack";
+
+/** What a URL below /git/ asks for. */
+export type GitRequest =
+  | { readonly kind: "advertise"; readonly name: string; readonly service: Service }
+  | { readonly kind: "call"; readonly name: string; readonly service: Service };
+
+const prefix = "/git/";
+const retryAfterSeconds = 1;
+
+/** Routes /git/NAME(.git)/info/refs, /git-upload-pack and /git-receive-pack. */
+export async function gitHttpRoutes(app: FastifyInstance, deps: GitHttpDependencies): Promise<void> {
+  rawBodyRoutes(app);
+  app.setErrorHandler((error, request, reply) => sendText(asGitmeshError(error), request, reply));
+  app.route({
+    method: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+    url: `${prefix}*`,
+    exposeHeadRoute: false,
+    schema: { hide: true },
+    handler: (request, reply) => answer(deps, request, reply),
+  });
+}
+
+async function answer(deps: GitHttpDependencies, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const asked = parseGitUrl(request.method, request.raw.url ?? "");
+  const repository = await deps.store.findRepository(asked.name);
+  if (repository === undefined) throw new GitmeshError("repository-not-found", "repository not found");
+  // gitprotocol-http: nothing of this may be cached on the way.
+  reply.header("cache-control", "no-cache, max-age=0, must-revalidate");
+  reply.header("pragma", "no-cache").header("expires", "Fri, 01 Jan 1980 00:00:00 GMT");
+  if (asked.kind === "advertise") {
+    const body = await advertisement(deps, asked.service, repository, gitProtocolOf(request));
+    return reply.type(`application/x-${asked.service}-advertisement`).send(body);
+  }
+  checkContentType(request, asked.service);
+  const encoded = rawBody(request);
+  const body =
+    asked.service === "git-upload-pack"
+      ? await deps.uploadPack.handle({
+          repository,
+          gitProtocol: gitProtocolOf(request),
+          body: await wholeBody(decodedBody(encoded), deps.settings.fetchRequestBytesMax),
+          signal: clientSignal(reply),
+        })
+      : (await deps.receivePack.handle({ repository, body: decodedBody(encoded), requestId: request.id })).body;
+  return reply.type(`application/x-${asked.service}-result`).send(body);
+}
+
+/**
+ * Reads a URL from its end, as the name may have slashes. `url` is the raw one, with its query.
+ * Throws "not-found", "bad-request", "bad-repository-name", "method-not-allowed" and "service-not-offered".
+ */
+export function parseGitUrl(method: string, url: string): GitRequest {
+  const queryStart = url.indexOf("?");
+  const path = queryStart < 0 ? url : url.slice(0, queryStart);
+  const parsed = /^\/git\/(.+)\/(info\/refs|git-upload-pack|git-receive-pack)$/.exec(path);
+  const [, rawName, endpoint] = parsed ?? [];
+  if (rawName === undefined || endpoint === undefined) throw new GitmeshError("not-found", "no git endpoint has this URL");
+  if (endpoint !== "info/refs") {
+    if (method !== "POST") throw new GitmeshError("method-not-allowed", `${endpoint} takes POST`);
+    return { kind: "call", name: repositoryNameFromUrlPath(rawName), service: endpoint as Service };
+  }
+  if (method !== "GET" && method !== "HEAD") throw new GitmeshError("method-not-allowed", "info/refs takes GET");
+  const services = new URLSearchParams(queryStart < 0 ? "" : url.slice(queryStart)).getAll("service");
+  if (services.length === 0) {
+    throw new GitmeshError("service-not-offered", "dumb HTTP is not offered: use git 1.6.6 or newer");
+  }
+  const [service] = services;
+  if (services.length > 1 || (service !== "git-upload-pack" && service !== "git-receive-pack")) {
+    throw new GitmeshError("service-not-offered", "this service is not offered: git-upload-pack and git-receive-pack are");
+  }
+  return { kind: "advertise", name: repositoryNameFromUrlPath(rawName), service };
+}
+
+async function advertisement(
+  deps: GitHttpDependencies,
+  service: Service,
+  { repository, replicas }: RepositoryWithReplicas,
+  gitProtocol: string | undefined,
+): Promise<Buffer> {
+  if (service === "git-upload-pack") return deps.uploadPack.advertise(repository, gitProtocol);
+  const quorum = writeQuorumOf(repository.replicasWanted, deps.settings.writeQuorum);
+  const route = routeWrite(replicas, deps.membership.nodes(), quorum);
+  if (route.kind === "no-quorum") throw new GitmeshError("no-write-quorum", route.sentence);
+  // There is no protocol v2 of pushing: such a client is answered as git's own receive-pack does, in v0.
+  const version = parseGitProtocol(gitProtocol) === 1 ? 1 : 0;
+  const snapshot = await deps.snapshots.get(repository);
+  return snapshot.encoded(`receive-pack ${version}`, (set) => receivePackAdvertisement(version, set, deps.agent));
+}
+
+function gitProtocolOf(request: FastifyRequest): string | undefined {
+  const header = request.headers["git-protocol"];
+  return Array.isArray(header) ? header.join(":") : header;
+}
+
+function checkContentType(request: FastifyRequest, service: Service): void {
+  const wanted = `application/x-${service}-request`;
+  if (request.headers["content-type"] !== wanted) {
+    throw new GitmeshError("unsupported-media-type", `Content-Type must be ${wanted}`);
+  }
+}
+
+/** Aborts when the client goes away before it has its answer. */
+function clientSignal(reply: FastifyReply): AbortSignal {
+  const abort = new AbortController();
+  reply.raw.once("close", () => {
+    if (!reply.raw.writableFinished) abort.abort(new Error("the client went away"));
+  });
+  return abort.signal;
+}
+
+function sendText(error: GitmeshError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const { status } = error.entry;
+  if (error.code === "internal" || error.code === "git-failed") {
+    request.log.error({ err: error.cause ?? error, requestId: request.id, url: request.url }, error.message);
+  }
+  // Who still uploads would not read the answer on a connection that is used again.
+  if (!request.raw.complete) reply.header("connection", "close");
+  if (status === 503) reply.header("retry-after", retryAfterSeconds);
+  if (status === 405) reply.header("allow", request.url.includes("/info/refs") ? "GET, HEAD" : "POST");
+  return reply.code(status).type("text/plain; charset=utf-8").send(`${error.message}\n`);
+}

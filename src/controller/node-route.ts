@@ -1,0 +1,112 @@
+/** REST: /api/nodes. */
+import type { FastifyInstance } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import { z } from "zod";
+import { GitmeshError } from "../base/errors.ts";
+import { apiPaths, listNodesQuerySchema, nodeViewSchema, removeNodeQuerySchema } from "../protocol/public-api.ts";
+import type { Store } from "../store/store.ts";
+import type { ClusterNode } from "./cluster-node.ts";
+import type { Membership } from "./membership.ts";
+import { problems } from "./open-api-route.ts";
+import { nodeView } from "./views.ts";
+
+export interface NodeRouteDependencies {
+  readonly store: Store;
+  readonly membership: Membership;
+}
+
+const idParameter = z.object({ id: z.string().max(2048).describe("Id, HOST:PORT or (encoded) URL of the repository server") });
+const namesInAnswerMax = 5;
+
+export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependencies): Promise<void> {
+  const { store, membership } = deps;
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+
+  routes.get(
+    apiPaths.nodes,
+    {
+      schema: {
+        summary: "List repository servers",
+        tags: ["nodes"],
+        querystring: listNodesQuerySchema,
+        response: { 200: z.array(nodeViewSchema), ...problems(400, 503) },
+      },
+    },
+    async (request) => {
+      await membership.refresh();
+      const nodes = membership.nodes().toSorted((one, other) => one.url.localeCompare(other.url));
+      const withReplicas = request.query.repos !== "false";
+      return Promise.all(nodes.map(async (node) => nodeView(node, withReplicas ? await store.listReplicasOfNode(node.id) : [])));
+    },
+  );
+
+  routes.get(
+    `${apiPaths.nodes}/:id`,
+    {
+      schema: {
+        summary: "Show a repository server",
+        tags: ["nodes"],
+        params: idParameter,
+        response: { 200: nodeViewSchema, ...problems(404, 503) },
+      },
+    },
+    async (request) => {
+      const node = await findNode(membership, request.params.id);
+      return nodeView(node, await store.listReplicasOfNode(node.id));
+    },
+  );
+
+  routes.delete(
+    `${apiPaths.nodes}/:id`,
+    {
+      schema: {
+        summary: "Forget a dead repository server",
+        description: "Only a dead one, and only when every repository has its wanted READY replicas elsewhere, or by force.",
+        tags: ["nodes"],
+        params: idParameter,
+        querystring: removeNodeQuerySchema,
+        response: { 204: z.undefined().describe("Removed"), ...problems(400, 404, 409, 503) },
+      },
+    },
+    async (request, reply) => {
+      const node = await findNode(membership, request.params.id);
+      if (node.alive) throw new GitmeshError("node-in-use", `${node.url} is alive: stop it first`);
+      const needing = await repositoriesNeeding(store, node.id, request.query.force === "true");
+      if (needing.length > 0) {
+        const some = needing.slice(0, namesInAnswerMax).join(", ");
+        const more = needing.length > namesInAnswerMax ? ` and ${needing.length - namesInAnswerMax} more` : "";
+        throw new GitmeshError("node-in-use", `too few complete replicas elsewhere of ${some}${more}`, {
+          fields: { repositories: needing.slice(0, 1000) },
+        });
+      }
+      await store.removeNode(node.id);
+      await membership.refresh();
+      return reply.code(204).send();
+    },
+  );
+}
+
+/** By id, HOST:PORT or URL. Throws "node-not-found". */
+async function findNode(membership: Membership, id: string): Promise<ClusterNode> {
+  await membership.refresh();
+  const wanted = id.replace(/\/+$/, "");
+  const found = membership.nodes().find((node) => node.id === wanted || node.url === wanted || new URL(node.url).host === wanted);
+  if (found === undefined) throw new GitmeshError("node-not-found", `there is no repository server ${id.slice(0, 200)}`);
+  return found;
+}
+
+/**
+ * Names of repositories that the node's replica records cannot be taken from: those with fewer READY replicas
+ * elsewhere than wanted. By force, only those that would lose their last READY one.
+ */
+async function repositoriesNeeding(store: Store, nodeId: string, force: boolean): Promise<readonly string[]> {
+  const needing: string[] = [];
+  for (const { name, replica } of await store.listReplicasOfNode(nodeId)) {
+    const found = await store.getRepository(replica.repositoryId);
+    if (found === undefined) continue;
+    const elsewhere = found.replicas.filter((other) => other.nodeId !== nodeId && other.state === "READY").length;
+    const needed = force ? Number(replica.state === "READY") : found.repository.replicasWanted;
+    if (elsewhere < needed) needing.push(name);
+  }
+  return needing;
+}

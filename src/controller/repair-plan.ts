@@ -1,0 +1,99 @@
+/** What a repository's replicas need, as a value: states in, steps out. Pure. */
+import type { RepositoryWithReplicas } from "../store/store.ts";
+import type { ClusterNode } from "./cluster-node.ts";
+import { rankNodes } from "./placement.ts";
+
+export type RepairStep =
+  /** Fill this replica (STALE, or PREPARING and left over) from a READY one. */
+  | { readonly kind: "catch-up"; readonly nodeId: string }
+  /** Bring this READY replica's own refs to the repository's generation. */
+  | { readonly kind: "apply"; readonly nodeId: string; readonly generation: number }
+  /** Put one more replica on this node. */
+  | { readonly kind: "add"; readonly nodeId: string; readonly reason: string }
+  /** Take this replica out, if `readyElsewhere` others are READY. */
+  | { readonly kind: "remove"; readonly nodeId: string; readonly readyElsewhere: number; readonly reason: string };
+
+export interface RepairPlan {
+  readonly steps: readonly RepairStep[];
+  /** What cannot be done, for a person; "" when there is nothing of the kind. */
+  readonly stuck: string;
+}
+
+export interface RepairRules {
+  readonly repairGraceMs: number;
+  readonly diskUsageMax: number;
+  readonly random: () => number;
+}
+
+/**
+ * Fills what can be filled, adds what is missing, and only then removes what is surplus.
+ *
+ * Invariant: a removal is planned only when the wanted number of other replicas is READY on live nodes; nothing is ever
+ * promoted, filled or removed on the word of a replica that is not READY.
+ */
+export function planRepair(
+  { repository, replicas }: RepositoryWithReplicas,
+  nodes: readonly ClusterNode[],
+  rules: RepairRules,
+): RepairPlan {
+  const nodeOf = new Map(nodes.map((node) => [node.id, node]));
+  const isLive = (nodeId: string): boolean => nodeOf.get(nodeId)?.alive === true;
+  const isLost = (nodeId: string): boolean => (nodeOf.get(nodeId)?.silentMs ?? Infinity) >= rules.repairGraceMs && !isLive(nodeId);
+  const readyLive = replicas.filter(({ state, nodeId }) => state === "READY" && isLive(nodeId));
+  const wanted = repository.replicasWanted;
+  const steps: RepairStep[] = [];
+  const toFill = replicas.filter(({ state }) => state === "STALE" || state === "PREPARING");
+
+  // A QUARANTINED replica is a person's affair: it neither counts nor is touched.
+  const counted = replicas.filter(({ state, nodeId }) => state !== "QUARANTINED" && !isLost(nodeId));
+  const surplus = surplusOf(counted, readyLive, wanted, nodeOf);
+  for (const { nodeId } of toFill) {
+    const answers = isLive(nodeId) && nodeOf.get(nodeId)?.suspect === false;
+    if (answers && readyLive.length > 0 && !surplus.includes(nodeId)) steps.push({ kind: "catch-up", nodeId });
+  }
+  for (const { nodeId, generation } of readyLive) {
+    if (generation < repository.generation) steps.push({ kind: "apply", nodeId, generation });
+  }
+  const missing = wanted - counted.length;
+  let unplaced = 0;
+  if (missing > 0 && readyLive.length > 0) {
+    const exclude = new Set(replicas.map(({ nodeId }) => nodeId));
+    const ranked = rankNodes(nodes, { ...rules, exclude, placedOn: () => 0 }).filter(({ alive }) => alive);
+    const reason = "to be filled";
+    for (const { id } of ranked.slice(0, missing)) steps.push({ kind: "add", nodeId: id, reason });
+    unplaced = Math.max(0, missing - ranked.length);
+  }
+  for (const { nodeId, state } of replicas) {
+    const elsewhere = readyLive.filter((ready) => ready.nodeId !== nodeId).length;
+    if (state === "QUARANTINED" || elsewhere < wanted) continue;
+    if (isLost(nodeId)) steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "its repository server is gone" });
+    else if (surplus.includes(nodeId)) steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "surplus" });
+  }
+  return { steps, stuck: stuckReason(replicas.some(({ state }) => state === "READY"), readyLive.length, unplaced) };
+}
+
+type Replicas = RepositoryWithReplicas["replicas"];
+
+/** Nodes of the replicas above the wanted number: those that cannot be read first, then on the fullest nodes, then the last. */
+function surplusOf(
+  counted: Replicas,
+  readyLive: Replicas,
+  wanted: number,
+  nodeOf: ReadonlyMap<string, ClusterNode>,
+): readonly string[] {
+  const over = counted.length - wanted;
+  if (over <= 0 || readyLive.length < wanted) return [];
+  const usage = ({ nodeId }: Replicas[number]): number => nodeOf.get(nodeId)?.diskUsage ?? 1;
+  return counted
+    .map((replica, order) => ({ replica, order, spare: readyLive.includes(replica) ? 1 : 0 }))
+    .toSorted((one, other) => one.spare - other.spare || usage(other.replica) - usage(one.replica) || other.order - one.order)
+    .slice(0, over)
+    .map(({ replica }) => replica.nodeId);
+}
+
+function stuckReason(anyReady: boolean, readyLive: number, unplaced: number): string {
+  if (!anyReady) return "no replica is complete: nothing to repair it from";
+  if (readyLive === 0) return "no complete replica can be reached";
+  if (unplaced > 0) return `no repository server has room for ${unplaced} more of its replicas`;
+  return "";
+}

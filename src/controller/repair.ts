@@ -1,0 +1,204 @@
+/**
+ * The background work on replicas, run by the controller that holds the lease: looks at the repositories that the store
+ * calls unhealthy, and in turn at all the others (a READY replica whose node is gone, or whose own refs lag, looks
+ * healthy to the store), asks repair-plan.ts what they need, and does it, a few repositories at a time.
+ *
+ * Every step is a compare-and-set in the store or can be done twice: two controllers that both think they hold the
+ * lease do double work and no harm.
+ */
+import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import type { ControllerSettings } from "../base/settings.ts";
+import type { RepositoryWithReplicas, Store } from "../store/store.ts";
+import type { ReplicaApplier } from "./apply.ts";
+import { Backoff } from "./backoff.ts";
+import type { LeaseKeeper } from "./lease.ts";
+import type { Membership } from "./membership.ts";
+import type { NodeClient } from "./node-client.ts";
+import type { ReplicaCatchUp } from "./replica-catch-up.ts";
+import { planRepair, type RepairStep } from "./repair-plan.ts";
+
+export interface RepairDependencies {
+  readonly store: Store;
+  readonly nodeClient: NodeClient;
+  readonly membership: Membership;
+  readonly applier: ReplicaApplier;
+  readonly catchUp: ReplicaCatchUp;
+  readonly lease: LeaseKeeper;
+  readonly settings: ControllerSettings;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+const repositoriesAtOnce = 4;
+const unhealthyPage = 100;
+/** Pages of unhealthy repositories in one visit; the next visit goes on from there. */
+const unhealthyPagesMax = 5;
+const sweepPage = 200;
+/** READY replicas lag for a moment after each push: only one that stays at its generation this long is helped. */
+const lagMs = 2000;
+
+export class Repair {
+  readonly #deps: RepairDependencies;
+  readonly #backoff: Backoff;
+  /** Repairs under way, by repository id. */
+  readonly #running = new Map<string, { readonly name: string; readonly done: Promise<void> }>();
+  /** Lagging replicas: where they are, and since when they were seen there. */
+  readonly #lagging = new Map<string, { readonly generation: number; readonly sinceMs: number }>();
+  #stuck = new Set<string>();
+  #unhealthyAfter = "";
+  #sweepCursor: string | undefined;
+
+  constructor(deps: RepairDependencies) {
+    this.#deps = deps;
+    this.#backoff = new Backoff(deps.clock);
+  }
+
+  /** Names of the repositories that are being repaired. */
+  running(): readonly string[] {
+    return [...this.#running.values()].map(({ name }) => name);
+  }
+
+  /** Visits at the pace of `repairIntervalMs` while the lease is held, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { lease, clock, log, settings } = this.#deps;
+    while (!signal.aborted) {
+      const held = lease.signal;
+      if (held !== undefined) {
+        try {
+          await this.visit(AbortSignal.any([signal, held]));
+        } catch (error) {
+          log.debug({ error: messageOf(error) }, "a repair visit broke off");
+        }
+      }
+      await clock.sleep(settings.repairIntervalMs, signal);
+    }
+    await this.settled();
+  }
+
+  /** Resolves when no repair is under way. */
+  async settled(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all([...this.#running.values()].map(({ done }) => done));
+  }
+
+  /** Looks at some of the repositories and starts what they need. Throws "store-unavailable". */
+  async visit(signal: AbortSignal): Promise<void> {
+    const { store } = this.#deps;
+    for (let page = 0; page < unhealthyPagesMax && !signal.aborted; page += 1) {
+      const found = await store.listUnhealthy(this.#unhealthyAfter, unhealthyPage);
+      for (const repository of found) await this.#consider(repository, signal);
+      this.#unhealthyAfter = found.length < unhealthyPage ? "" : (found.at(-1)?.repository.id ?? "");
+      if (this.#unhealthyAfter === "") break;
+    }
+    if (signal.aborted) return;
+    const { items, next } = await store.listRepositories({ limit: sweepPage, cursor: this.#sweepCursor, sort: "name" });
+    this.#sweepCursor = next;
+    for (const repository of items) {
+      await this.#consider(repository, signal);
+      await this.#trimLog(repository, signal);
+    }
+  }
+
+  /** Starts what the repository needs, when there is room for one more. */
+  async #consider(found: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {
+    const { membership, settings, clock, log } = this.#deps;
+    const { id, name } = found.repository;
+    if (this.#running.has(id) || signal.aborted) return;
+    const rules = { repairGraceMs: settings.repairGraceMs, diskUsageMax: settings.diskUsageMax, random: clock.random };
+    const plan = planRepair(found, membership.nodes(), rules);
+    if (plan.stuck !== "" && !this.#stuck.has(id)) log.error({ repository: name, reason: plan.stuck }, "repair is stuck");
+    if (plan.stuck === "") this.#stuck.delete(id);
+    else this.#stuck.add(id);
+    const steps = plan.steps.filter((step) => this.#isDue(id, step));
+    if (steps.length === 0) return;
+    while (this.#running.size >= repositoriesAtOnce) {
+      await Promise.race([...this.#running.values()].map(({ done }) => done));
+    }
+    if (signal.aborted || this.#running.has(id)) return;
+    const done = this.#work(found, steps, signal).finally(() => this.#running.delete(id));
+    this.#running.set(id, { name, done });
+  }
+
+  #isDue(repositoryId: string, step: RepairStep): boolean {
+    const key = `${repositoryId} ${step.nodeId}`;
+    if (step.kind === "apply" && !this.#lagsForLong(key, step.generation)) return false;
+    return this.#backoff.isDue(key);
+  }
+
+  #lagsForLong(key: string, generation: number): boolean {
+    const nowMs = this.#deps.clock.monotonicMs();
+    const seen = this.#lagging.get(key);
+    if (seen?.generation === generation) return nowMs - seen.sinceMs >= lagMs;
+    // What was seen long ago has caught up since.
+    for (const [other, { sinceMs }] of this.#lagging) if (nowMs - sinceMs > 100 * lagMs) this.#lagging.delete(other);
+    this.#lagging.set(key, { generation, sinceMs: nowMs });
+    return false;
+  }
+
+  /** One step after the other, as the later ones may rest on the earlier. Never rejects. */
+  async #work(found: RepositoryWithReplicas, steps: readonly RepairStep[], signal: AbortSignal): Promise<void> {
+    const { id, name } = found.repository;
+    for (const step of steps) {
+      if (signal.aborted) return;
+      const key = `${id} ${step.nodeId}`;
+      try {
+        await this.#do(found, step, signal);
+        this.#backoff.succeeded(key);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#backoff.failed(key);
+        this.#deps.log.warn({ repository: name, nodeId: step.nodeId, step: step.kind, error: messageOf(error) }, "a repair failed");
+      }
+    }
+  }
+
+  async #do({ repository }: RepositoryWithReplicas, step: RepairStep, signal: AbortSignal): Promise<void> {
+    const { store, catchUp, clock, log } = this.#deps;
+    const { id, name } = repository;
+    switch (step.kind) {
+      case "catch-up":
+        return catchUp.run(id, step.nodeId, signal);
+      case "apply":
+        return this.#applyFromLog(id, step.nodeId, step.generation);
+      case "add":
+        if (!(await store.addReplica(id, step.nodeId, step.reason, clock.nowMs()))) return;
+        log.info({ repository: name, nodeId: step.nodeId }, "adding a replica");
+        return catchUp.run(id, step.nodeId, signal);
+      case "remove":
+        return this.#remove(id, name, step);
+    }
+  }
+
+  async #applyFromLog(repositoryId: string, nodeId: string, generation: number): Promise<void> {
+    const { store, applier, clock } = this.#deps;
+    if ((await applier.applyFromLog(repositoryId, nodeId, generation)) !== undefined) return;
+    const found = await store.getRepository(repositoryId);
+    const state = found?.replicas.find((replica) => replica.nodeId === nodeId);
+    const readyElsewhere = found?.replicas.some((replica) => replica.state === "READY" && replica.nodeId !== nodeId) === true;
+    const [oldest] = await store.readRefLog(repositoryId, generation, 1);
+    // The log no longer reaches back that far: a catch-up brings all refs.
+    if (state?.state === "READY" && readyElsewhere && oldest !== undefined && oldest.generation > generation + 1) {
+      await store.markStale(repositoryId, [nodeId], `its refs are at generation ${generation}, before the ref log`, clock.nowMs());
+      return;
+    }
+    throw new Error(`it did not apply what follows generation ${generation}`);
+  }
+
+  /** The record first; the directory is moved aside then, or as an orphan when its node comes back. */
+  async #remove(repositoryId: string, name: string, step: RepairStep & { readonly kind: "remove" }): Promise<void> {
+    const { store, nodeClient, membership, log } = this.#deps;
+    if (!(await store.removeReplica(repositoryId, step.nodeId, step.readyElsewhere))) return;
+    log.info({ repository: name, nodeId: step.nodeId, reason: step.reason }, "replica removed");
+    const node = membership.get(step.nodeId);
+    if (node?.alive === true) await nodeClient.retireReplica(node.url, repositoryId, step.reason);
+  }
+
+  async #trimLog({ repository }: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {
+    const { store, settings } = this.#deps;
+    const keepFrom = repository.generation - settings.refLogKeep + 1;
+    if (keepFrom <= 1 || signal.aborted) return;
+    const [first] = await store.readRefLog(repository.id, 0, 1);
+    if (first !== undefined && first.generation < keepFrom) await store.trimRefLog(repository.id, keepFrom);
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Makes a replica READY: has it fetch from a READY one while pushes are staged to it already, then promotes it if it
+ * missed nothing since (docs/decisions/0003).
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import { nodePaths } from "../protocol/node-api.ts";
+import type { ObjectId, RefName } from "../protocol/ref-name.ts";
+import type { RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
+import type { ReplicaApplier } from "./apply.ts";
+import type { Membership } from "./membership.ts";
+import type { NodeClient } from "./node-client.ts";
+import { NodeCallError } from "./node-call-error.ts";
+import { routeRead } from "./router.ts";
+
+export interface ReplicaCatchUpDependencies {
+  readonly store: Store;
+  readonly nodeClient: NodeClient;
+  readonly membership: Membership;
+  readonly applier: ReplicaApplier;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** A replica that is not READY after so many fetches is visited again later. */
+const roundsMax = 4;
+
+export class ReplicaCatchUp {
+  readonly #deps: ReplicaCatchUpDependencies;
+  #turn = 0;
+
+  constructor(deps: ReplicaCatchUpDependencies) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Resolves when the replica is READY, or is no longer to be filled (deleted, removed, QUARANTINED).
+   * Throws with the reason when it could not be made READY now.
+   */
+  async run(repositoryId: string, nodeId: string, signal: AbortSignal): Promise<void> {
+    const { store, clock } = this.#deps;
+    for (let round = 0; round < roundsMax; round += 1) {
+      signal.throwIfAborted();
+      const found = await store.getRepository(repositoryId);
+      const replica = found?.replicas.find((candidate) => candidate.nodeId === nodeId);
+      if (found === undefined || replica === undefined) return;
+      if (replica.state === "READY" || replica.state === "QUARANTINED") return;
+      if (replica.state === "STALE" && !(await store.beginCatchUp(repositoryId, nodeId, clock.nowMs()))) continue;
+      // Read after the replica became PREPARING: whatever is committed from here on is staged to it, or noted as missed.
+      const { generation, refs } = await store.readRefs(repositoryId);
+      await this.#fetch(found, nodeId, generation, refs, signal);
+      await this.#deps.applier.applyFromLog(repositoryId, nodeId, generation);
+      if (await store.promoteReplica(repositoryId, nodeId, generation, clock.nowMs())) {
+        this.#deps.log.info({ repository: found.repository.name, nodeId, generation }, "replica is READY");
+        return;
+      }
+    }
+    throw new Error(`it missed pushes during each of ${roundsMax} fetches`);
+  }
+
+  async #fetch(
+    { repository, replicas }: RepositoryWithReplicas,
+    nodeId: string,
+    generation: number,
+    refs: readonly StoredRef[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { nodeClient, membership, log } = this.#deps;
+    const node = membership.get(nodeId);
+    const others = replicas.filter((replica) => replica.nodeId !== nodeId);
+    const route = routeRead(others, membership.nodes(), this.#turn++);
+    const [source] = route.candidates;
+    if (node === undefined || source === undefined) throw new Error(route.reason || "its repository server is gone");
+    const { id, name, objectFormat, defaultBranch, description } = repository;
+    const header = {
+      replica: { id, name, objectFormat, defaultBranch, description },
+      generation,
+      sourceUrl: source.url + nodePaths.git(id),
+    };
+    log.info({ repository: name, nodeId, source: source.nodeId, generation }, "replica catches up");
+    const release = membership.track(source.nodeId);
+    try {
+      const result = await nodeClient.catchUp(node.url, header, pairs(refs), () => {}, signal);
+      if (result.kind !== "caught-up") throw new Error(result.message);
+    } catch (error) {
+      if (error instanceof NodeCallError && error.unreachable && !signal.aborted) membership.reportFailure(nodeId, error);
+      throw error;
+    } finally {
+      release();
+    }
+  }
+}
+
+function* pairs(refs: readonly StoredRef[]): Generator<readonly [RefName, ObjectId]> {
+  for (const { name, oid } of refs) yield [name, oid];
+}

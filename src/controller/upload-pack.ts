@@ -1,0 +1,171 @@
+/**
+ * READ: advertise, ls-refs, fetch. Refs are answered here from the ref snapshot; objects come from a READY replica.
+ *
+ * Objects are found by id, so that it does not matter whether that replica's own refs are as new as the snapshot.
+ */
+import { Readable } from "node:stream";
+import { GitmeshError, messageOf } from "../base/errors.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import { parseGitProtocol, uploadPackAdvertisement, uploadPackAdvertisementV2 } from "../protocol/advertisement.ts";
+import { lsRefsResponse, parseV2Request } from "../protocol/ls-refs.ts";
+import { flushPkt, pktLine, PktReader } from "../protocol/pkt-line.ts";
+import type { Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
+import type { Membership } from "./membership.ts";
+import type { NodeClient } from "./node-client.ts";
+import { NodeCallError } from "./node-call-error.ts";
+import type { RefSnapshots } from "./ref-snapshot.ts";
+import { routeRead, type ReadTarget } from "./router.ts";
+
+/** Arguments of ls-refs whose answer is kept, in characters. */
+const sharedArgsMax = 1000;
+
+export interface UploadPackDependencies {
+  readonly store: Store;
+  readonly nodeClient: NodeClient;
+  readonly membership: Membership;
+  readonly snapshots: RefSnapshots;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** As clients see it, "gitmesh/0.1.0". */
+  readonly agent: string;
+}
+
+export interface UploadPackRequest {
+  readonly repository: RepositoryWithReplicas;
+  /** The Git-Protocol header. */
+  readonly gitProtocol: string | undefined;
+  /** Whole and decoded, so that it can be sent again to another node. */
+  readonly body: Buffer;
+  /** Aborts when the client goes away. */
+  readonly signal: AbortSignal;
+}
+
+export class UploadPack {
+  readonly #deps: UploadPackDependencies;
+  #turn = 0;
+
+  constructor(deps: UploadPackDependencies) {
+    this.#deps = deps;
+  }
+
+  /** The answer to info/refs?service=git-upload-pack. */
+  async advertise(repository: Repository, gitProtocol: string | undefined): Promise<Buffer> {
+    const { agent, snapshots } = this.#deps;
+    const version = parseGitProtocol(gitProtocol);
+    if (version === 2) return uploadPackAdvertisementV2(repository.objectFormat, agent);
+    const snapshot = await snapshots.get(repository);
+    return snapshot.encoded(`upload-pack ${version}`, (set) => uploadPackAdvertisement(version, set, agent));
+  }
+
+  /** The answer to a POST of git-upload-pack. What is wrong with the request is said in git's protocol where it can be. */
+  async handle(request: UploadPackRequest): Promise<Buffer | Readable> {
+    if (parseGitProtocol(request.gitProtocol) !== 2) return this.#fetch(request);
+    const { repository } = request.repository;
+    const { command, capabilities, args } = await parseV2Request(new PktReader(Readable.from([request.body])));
+    const format = capabilities.find((line) => line.startsWith("object-format="))?.slice("object-format=".length) ?? "sha1";
+    if (command !== "" && format !== repository.objectFormat) {
+      return errorPkt(`this repository's object format is ${repository.objectFormat}, not ${format}`);
+    }
+    switch (command) {
+      case "":
+        return Buffer.alloc(0);
+      case "ls-refs": {
+        const snapshot = await this.#deps.snapshots.get(repository);
+        const key = JSON.stringify(args);
+        // A long list of prefixes is nobody else's.
+        if (key.length > sharedArgsMax) return lsRefsResponse(snapshot, args);
+        return snapshot.encoded(`ls-refs ${key}`, (set) => lsRefsResponse(set, args));
+      }
+      case "fetch":
+        return this.#fetch(request);
+      default:
+        return errorPkt(`unknown command '${command.slice(0, 100)}'`);
+    }
+  }
+
+  /** From a replica, and from the next if that one fails before its first byte. Throws "no-ready-replica" or "busy". */
+  async #fetch(request: UploadPackRequest): Promise<Readable> {
+    const { membership } = this.#deps;
+    const { repository, replicas } = request.repository;
+    const route = routeRead(replicas, membership.nodes(), this.#turn++);
+    let busy = 0;
+    let reason = route.reason;
+    for (const target of route.candidates) {
+      try {
+        return await this.#fetchFrom(target, request);
+      } catch (error) {
+        if (request.signal.aborted) throw error;
+        if (error instanceof NodeCallError && error.code === "busy") busy += 1;
+        reason = messageOf(error);
+        await this.#judgeFailure(target, repository, error);
+      }
+    }
+    if (busy > 0 && busy === route.candidates.length) {
+      throw new GitmeshError("busy", "every repository server with this repository has as much work as it may take");
+    }
+    throw new GitmeshError("no-ready-replica", `no replica of ${repository.name} could answer: ${reason}`);
+  }
+
+  async #fetchFrom(target: ReadTarget, request: UploadPackRequest): Promise<Readable> {
+    const { nodeClient, membership } = this.#deps;
+    const { gitProtocol, body, signal } = request;
+    const { repository } = request.repository;
+    const version = parseGitProtocol(gitProtocol);
+    const release = membership.track(target.nodeId);
+    try {
+      const answer = await nodeClient.uploadPack(target.url, repository.id, {
+        gitProtocol: version === 0 ? undefined : `version=${version}`,
+        body,
+        signal,
+      });
+      let begun = false;
+      answer.body.on("error", (error: Error & { code?: string }) => {
+        // A client that left has ended the node's answer: that says nothing about the node.
+        if (!begun || signal.aborted || error.code === "UND_ERR_ABORTED") return;
+        this.#deps.log.warn({ nodeId: target.nodeId, repository: repository.name, error: error.message }, "a fetch broke off");
+        membership.reportFailure(target.nodeId, error);
+      });
+      answer.body.on("close", release);
+      await firstByte(answer.body);
+      begun = true;
+      membership.reportSuccess(target.nodeId);
+      return answer.body;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async #judgeFailure(target: ReadTarget, repository: Repository, error: unknown): Promise<void> {
+    const { membership, store, clock, log } = this.#deps;
+    log.warn({ nodeId: target.nodeId, repository: repository.name, error: messageOf(error) }, "a replica did not serve a fetch");
+    if (!(error instanceof NodeCallError) || error.unreachable) {
+      membership.reportFailure(target.nodeId, error);
+    } else if (error.code === "replica-not-found") {
+      // The node itself says that it has none: it is to be filled again, and not read until then.
+      const reason = "the repository server has no such replica";
+      await store.markStale(repository.id, [target.nodeId], reason, clock.nowMs());
+    }
+  }
+}
+
+/** A fatal error as git clients of protocol v2 show it: "remote error: ...". */
+function errorPkt(sentence: string): Buffer {
+  return Buffer.concat([pktLine(`ERR ${sentence}\n`), flushPkt]);
+}
+
+/** Resolves when the stream has data or ends; rejects when it fails before. Takes nothing out of it. */
+function firstByte(stream: Readable): Promise<void> {
+  if (stream.readableLength > 0 || stream.readableEnded) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const settle = (error?: Error): void => {
+      stream.off("readable", ready).off("end", ready).off("error", settle).off("close", closed);
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    const ready = (): void => settle();
+    const closed = (): void => settle(new Error("the answer broke off before its first byte"));
+    stream.on("readable", ready).on("end", ready).on("error", settle).on("close", closed);
+  });
+}

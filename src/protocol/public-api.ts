@@ -1,0 +1,164 @@
+/**
+ * The public REST API: schemas of its requests and answers, shared by the controller, the CLI and the console.
+ * Answers are JSON; errors are RFC 9457 problem documents (base/errors.ts).
+ *
+ * Lists are bare arrays. Where there is more, a `Link: <...>; rel="next"` header (RFC 8288) has the next page's address.
+ */
+import { z } from "zod";
+import { checkRefName, refNameFromText, refNameText, type RefName } from "./ref-name.ts";
+
+const branchPrefix = "refs/heads/";
+const descriptionCharactersMax = 1000;
+export const pageItemsDefault = 1000;
+export const pageItemsMax = 10_000;
+
+/** The full name of a branch given as "main" or "refs/heads/main". */
+export function branchRefName(text: string): RefName {
+  return refNameFromText(text.startsWith(branchPrefix) ? text : branchPrefix + text);
+}
+
+/** The short name of a branch, "main" for refs/heads/main. */
+export function branchShortName(name: RefName): string {
+  const text = refNameText(name);
+  return text.startsWith(branchPrefix) ? text.slice(branchPrefix.length) : text;
+}
+
+/** Paths of the API. */
+export const apiPaths = {
+  repositories: "/api/repos",
+  /** `name` is a valid repository name, which needs no encoding. */
+  repository: (name: string) => `/api/repos/${name}`,
+  deleteRepository: (name: string) => `/api/repos/${name}/_delete`,
+  nodes: "/api/nodes",
+  /** `id`: the node's id, its HOST:PORT or its URL. */
+  node: (id: string) => `/api/nodes/${encodeURIComponent(id)}`,
+  cluster: "/api/cluster",
+  openApi: "/api/openapi.json",
+  health: "/healthz",
+  ready: "/readyz",
+} as const;
+
+const branch = z
+  .string()
+  .min(1)
+  .superRefine((text, context) => {
+    const reason = checkRefName(branchRefName(text));
+    if (reason !== undefined) context.addIssue({ code: "custom", message: `no branch name: it ${reason}` });
+  })
+  .describe('Branch that HEAD points to, as in "main"; it need not exist yet');
+const description = z.string().max(descriptionCharactersMax).describe("For people");
+const replicas = z.int().min(1).max(16).describe("Number of replicas");
+const objectFormat = z.enum(["sha1", "sha256"]);
+const replicaState = z
+  .enum(["PREPARING", "READY", "STALE", "QUARANTINED"])
+  .describe("READY: has every committed object; PREPARING: being filled; STALE: missed something, catches up; QUARANTINED: disagrees");
+const queryFlag = z.enum(["true", "false"]);
+
+export const createRepositoryRequestSchema = z.strictObject({
+  replicas: replicas.optional(),
+  defaultBranch: branch.optional(),
+  objectFormat: objectFormat.optional().describe("Hash of its objects; default sha1"),
+  description: description.optional(),
+});
+export type CreateRepositoryRequest = z.infer<typeof createRepositoryRequestSchema>;
+
+export const updateRepositoryRequestSchema = z.strictObject({
+  name: z.string().min(1).optional().describe("New name"),
+  replicas: replicas.optional(),
+  defaultBranch: branch.optional(),
+  description: description.optional(),
+  denyDeletes: z.boolean().optional().describe("Refuse pushes that delete refs"),
+  denyNonFastForwards: z.boolean().optional().describe("Refuse pushes that would lose commits of a branch"),
+});
+export type UpdateRepositoryRequest = z.infer<typeof updateRepositoryRequestSchema>;
+
+export const listRepositoriesQuerySchema = z.strictObject({
+  contains: z.string().max(255).optional().describe("Only names with this in them"),
+  state: z.enum(["healthy", "degraded"]).optional().describe("degraded: fewer READY replicas than wanted"),
+  sort: z.enum(["name", "-name", "pushed", "-pushed", "created", "-created"]).optional().describe('"-" reverses'),
+  cursor: z.string().max(1024).optional().describe("From the Link header of the page before"),
+  limit: z.coerce.number().int().min(1).max(pageItemsMax).optional().describe(`Most items; default ${pageItemsDefault}`),
+});
+export type ListRepositoriesQuery = z.infer<typeof listRepositoriesQuerySchema>;
+
+export const replicaViewSchema = z.object({
+  url: z.string().describe("Of the repository server"),
+  status: replicaState,
+  generation: z.int().describe("Newest ref transaction that the replica has confirmed; -1 for none"),
+  nodeId: z.string(),
+  reason: z.string().describe("Why it is not READY"),
+  size: z.int().describe("Bytes on disk"),
+});
+
+export const repositoryViewSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  description: z.string(),
+  cloneUrl: z.string(),
+  objectFormat,
+  defaultBranch: z.string().describe('Short, as in "main"'),
+  replicas: z.int().describe("Number wanted"),
+  denyDeletes: z.boolean(),
+  denyNonFastForwards: z.boolean(),
+  timestamp: z.int().describe("Of the last push, ms since 1970; -1 before the first"),
+  createdAt: z.int().describe("ms since 1970"),
+  generation: z.int().describe("Number of committed ref transactions"),
+  size: z.int().describe("Bytes on disk of the largest replica"),
+  primaryNode: z.string().describe('URL of the first READY replica\'s repository server; "" when there is none'),
+  nodes: z.array(replicaViewSchema),
+});
+export type RepositoryView = z.infer<typeof repositoryViewSchema>;
+
+export const nodeState = z.enum(["ALIVE", "SUSPECT", "DEAD"]).describe("SUSPECT: does not answer this controller; DEAD: no heartbeat");
+
+export const listNodesQuerySchema = z.strictObject({
+  repos: queryFlag.optional().describe('"false" leaves out `repos`'),
+});
+
+export const nodeViewSchema = z.object({
+  id: z.string(),
+  url: z.string(),
+  state: nodeState,
+  timestamp: z.int().describe("Of the last heartbeat, ms since 1970"),
+  registeredAt: z.int().describe("ms since 1970"),
+  diskUsage: z.number().describe("Used part of the file system, 0 to 1"),
+  diskFree: z.int().describe("Bytes"),
+  version: z.string(),
+  repos: z.array(z.object({ name: z.string(), status: replicaState })),
+});
+export type NodeView = z.infer<typeof nodeViewSchema>;
+
+export const removeNodeQuerySchema = z.strictObject({
+  force: queryFlag.optional().describe('"true": even if repositories are left with fewer READY replicas than wanted'),
+});
+
+export const clusterViewSchema = z.object({
+  version: z.string(),
+  controller: z.string().describe("Name of the controller that answered"),
+  store: z.object({ engine: z.string(), ok: z.boolean() }),
+  nodes: z.object({ total: z.int(), alive: z.int(), suspect: z.int(), dead: z.int() }),
+  repositories: z
+    .object({ total: z.int(), degraded: z.int().describe("With fewer READY replicas than wanted") })
+    .nullable()
+    .describe("null while the store does not answer"),
+  repair: z.object({
+    leader: z.boolean().describe("This controller runs the background repair"),
+    running: z.array(z.string()).describe("What is being repaired, when this one does"),
+  }),
+});
+export type ClusterView = z.infer<typeof clusterViewSchema>;
+
+export const healthViewSchema = z.object({ status: z.literal("ok"), name: z.string(), version: z.string() });
+export const readyViewSchema = z.object({ ready: z.literal(true), store: z.string() });
+
+/** RFC 9457; the members that every problem has. */
+export const problemSchema = z.looseObject({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.string(),
+  detail: z.string(),
+  remedy: z.string(),
+  requestId: z.string(),
+});
+export type ApiProblem = z.infer<typeof problemSchema>;

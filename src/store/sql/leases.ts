@@ -1,0 +1,48 @@
+/** Who runs the background work. The row stays when the lease is released: the fencing number never goes back. */
+import type { Lease } from "../store.ts";
+import type { Database } from "./database.ts";
+
+const nobody = "";
+
+export class Leases {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  acquire(name: string, holder: string, durationMs: number, nowMs: number): Promise<Lease | undefined> {
+    const expiresMs = nowMs + durationMs;
+    return this.#database.write(
+      async (trx) => {
+        const row = await trx
+          .selectFrom("leases")
+          .selectAll()
+          .where("name", "=", name)
+          .$if(this.#database.engine.kind !== "sqlite", (query) => query.forUpdate())
+          .executeTakeFirst();
+        if (row === undefined) {
+          await trx.insertInto("leases").values({ name, holder, fencing: 1, expires_ms: expiresMs }).execute();
+          return { holder, fencing: 1, expiresMs };
+        }
+        if (row.holder !== holder && row.expires_ms > nowMs) return undefined;
+        const fencing = row.holder === holder ? row.fencing : row.fencing + 1;
+        await trx.updateTable("leases").set({ holder, fencing, expires_ms: expiresMs }).where("name", "=", name).execute();
+        return { holder, fencing, expiresMs };
+      },
+      // Two first holders: the second finds the row of the first when it tries again.
+      { idempotent: true, retryDuplicates: true },
+    );
+  }
+
+  async release(name: string, holder: string): Promise<void> {
+    await this.#database.statement((db) =>
+      db
+        .updateTable("leases")
+        .set({ holder: nobody, expires_ms: 0 })
+        .where("name", "=", name)
+        .where("holder", "=", holder)
+        .execute(),
+    );
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * Takes a node in when its server starts: who it is, where it is, and whether its disk holds what the store believes.
+ * Its disk is believed less than the store, and nothing on it is ever deleted for being unknown.
+ */
+import { sql, type Selectable } from "kysely";
+import type { NodeRegistration, RegistrationOutcome } from "../store.ts";
+import { chunksOf } from "./chunks.ts";
+import type { Database, Executor } from "./database.ts";
+import { integer } from "./nodes.ts";
+import { lockRepositories, refreshHealth } from "./repository-lock.ts";
+import type { ReplicaTable } from "./schema.ts";
+
+type ReplicaRow = Pick<Selectable<ReplicaTable>, "repository_id" | "state" | "generation">;
+
+export class Registrations {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  register(registration: NodeRegistration): Promise<RegistrationOutcome> {
+    return this.#database.write(
+      (trx) => this.#run(trx, registration),
+      // Two nodes with one URL at once: the second sees the first when it tries again.
+      { idempotent: true, retryDuplicates: true },
+    );
+  }
+
+  async #run(trx: Executor, registration: NodeRegistration): Promise<RegistrationOutcome> {
+    const { id, url, nowMs } = registration;
+    const holder = await trx
+      .selectFrom("nodes")
+      .select(["id", "heartbeat_ms"])
+      .where("url", "=", url)
+      .where("id", "!=", id)
+      .executeTakeFirst();
+    if (holder !== undefined && nowMs - holder.heartbeat_ms < registration.nodeTimeoutMs) {
+      return { kind: "conflict", otherId: holder.id };
+    }
+    const onDisk = new Map(registration.inventory.map(({ repositoryId, generation }) => [repositoryId, generation]));
+    const placed = await replicasOf(trx, id);
+    const suspects = placed.filter((replica) => isWrong(replica, onDisk.get(replica.repository_id)));
+    const inherited = holder === undefined ? [] : await replicasOf(trx, holder.id);
+    const lockedIds = [...suspects, ...inherited].map((replica) => replica.repository_id);
+    await lockRepositories(this.#database, trx, lockedIds);
+    const stale = [
+      ...(await markWrong(trx, id, suspects, onDisk, nowMs)),
+      ...(holder === undefined ? [] : await inherit(trx, holder.id, id, nowMs)),
+    ];
+    await refreshHealth(trx, lockedIds);
+    await saveNode(trx, registration, holder?.id);
+    const known = new Set([...placed, ...inherited].map((replica) => replica.repository_id));
+    const unknown = [...onDisk.keys()].filter((repositoryId) => !known.has(repositoryId));
+    const deleted = await deletedOf(trx, unknown);
+    return {
+      kind: "registered",
+      staleRepositoryIds: stale,
+      deletedRepositoryIds: unknown.filter((repositoryId) => deleted.has(repositoryId)),
+      orphanRepositoryIds: unknown.filter((repositoryId) => !deleted.has(repositoryId)),
+    };
+  }
+}
+
+function replicasOf(trx: Executor, nodeId: string): Promise<ReplicaRow[]> {
+  return trx.selectFrom("replicas").select(["repository_id", "state", "generation"]).where("node_id", "=", nodeId).execute();
+}
+
+/** `generation` undefined: not on the disk. */
+function isWrong(replica: ReplicaRow, generation: number | undefined): boolean {
+  if (replica.state === "QUARANTINED") return false;
+  if (generation === undefined) return replica.state !== "STALE" || replica.generation > -1;
+  return generation < replica.generation;
+}
+
+/** What the objects of a replica whose disk is not believed may lack: everything committed. */
+const missedEverything = sql<number>`(select case when repositories.generation = 0 then -1 else repositories.generation end
+  from repositories where repositories.id = replicas.repository_id)`;
+
+/** Looks again, now that the repositories are locked, and marks those that are still wrong. */
+async function markWrong(
+  trx: Executor,
+  nodeId: string,
+  suspects: readonly ReplicaRow[],
+  onDisk: ReadonlyMap<string, number>,
+  nowMs: number,
+): Promise<string[]> {
+  const marked: string[] = [];
+  for (const chunk of chunksOf(suspects)) {
+    const rows = await trx
+      .selectFrom("replicas")
+      .select(["repository_id", "state", "generation"])
+      .where("node_id", "=", nodeId)
+      .where("repository_id", "in", chunk.map((replica) => replica.repository_id))
+      .execute();
+    const wrong = rows.filter((row) => isWrong(row, onDisk.get(row.repository_id))).map((row) => row.repository_id);
+    if (wrong.length === 0) continue;
+    const generations = wrong.map((id) => sql`when ${id} then ${integer(onDisk.get(id) ?? -1)}`);
+    const reasons = wrong.map(
+      (id) => sql`when ${id} then ${sql.lit(onDisk.has(id) ? "older on disk than confirmed" : "missing on disk")}`,
+    );
+    await trx
+      .updateTable("replicas")
+      .set({
+        state: "STALE",
+        generation: sql<number>`case repository_id ${sql.join(generations, sql` `)} end`,
+        missed_generation: missedEverything,
+        reason: sql<string>`case repository_id ${sql.join(reasons, sql` `)} end`,
+        state_since_ms: nowMs,
+      })
+      .where("node_id", "=", nodeId)
+      .where("repository_id", "in", wrong)
+      .execute();
+    marked.push(...wrong);
+  }
+  return marked;
+}
+
+/** Gives the replicas of the node that had this URL to the one that has it now. */
+async function inherit(trx: Executor, fromId: string, toId: string, nowMs: number): Promise<string[]> {
+  // A known node that moved to this URL has its own replicas: of one repository it keeps its own.
+  const own = trx.selectFrom("replicas").select("repository_id").where("node_id", "=", toId);
+  const ownIds = new Set((await own.execute()).map((replica) => replica.repository_id));
+  const ids = (await replicasOf(trx, fromId)).map((replica) => replica.repository_id);
+  for (const chunk of chunksOf(ids.filter((id) => ownIds.has(id)))) {
+    await trx.deleteFrom("replicas").where("node_id", "=", fromId).where("repository_id", "in", chunk).execute();
+  }
+  await trx
+    .updateTable("replicas")
+    .set({
+      node_id: toId,
+      state: "STALE",
+      generation: -1,
+      missed_generation: missedEverything,
+      reason: "disk replaced",
+      state_since_ms: nowMs,
+    })
+    .where("node_id", "=", fromId)
+    .execute();
+  return ids.filter((id) => !ownIds.has(id));
+}
+
+async function saveNode(trx: Executor, registration: NodeRegistration, holderId: string | undefined): Promise<void> {
+  if (holderId !== undefined) await trx.deleteFrom("nodes").where("id", "=", holderId).execute();
+  const { id, url, bootId, version, nowMs, diskUsage, diskFreeBytes } = registration;
+  const row = {
+    url,
+    boot_id: bootId,
+    version,
+    heartbeat_ms: nowMs,
+    disk_usage: diskUsage,
+    disk_free_bytes: diskFreeBytes,
+  };
+  const { numUpdatedRows } = await trx.updateTable("nodes").set(row).where("id", "=", id).executeTakeFirst();
+  if (numUpdatedRows === 0n) await trx.insertInto("nodes").values({ ...row, id, registered_ms: nowMs }).execute();
+}
+
+async function deletedOf(trx: Executor, repositoryIds: readonly string[]): Promise<ReadonlySet<string>> {
+  const deleted = new Set<string>();
+  for (const chunk of chunksOf(repositoryIds)) {
+    const rows = await trx
+      .selectFrom("tombstones")
+      .select("repository_id")
+      .where("repository_id", "in", chunk)
+      .execute();
+    for (const row of rows) deleted.add(row.repository_id);
+  }
+  return deleted;
+}

@@ -1,0 +1,188 @@
+/** Repositories as records: made, found, changed, deleted. Lists are in repository-pages.ts. */
+import type { Selectable, SelectQueryBuilder } from "kysely";
+import { GitmeshError } from "../../base/errors.ts";
+import { refNameToBytes } from "../../protocol/ref-name.ts";
+import type { NewRepository, Replica, Repository, RepositoryPatch, RepositoryWithReplicas } from "../store.ts";
+import type { Database } from "./database.ts";
+import { lockRepository, refreshHealth } from "./repository-lock.ts";
+import { replicaOf, repositoryOf } from "./rows.ts";
+import { textOf, type ReplicaTable, type RepositoryTable, type Schema } from "./schema.ts";
+
+export class Repositories {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async create(repository: NewRepository): Promise<void> {
+    const ready = repository.placements.filter(({ created }) => created).length;
+    const { replicasWanted, placements } = repository;
+    const row = {
+      id: repository.id,
+      name: repository.name,
+      object_format: repository.objectFormat,
+      default_branch: refNameToBytes(repository.defaultBranch),
+      description: repository.description,
+      replicas_wanted: replicasWanted,
+      deny_deletes: 0,
+      deny_non_fast_forwards: 0,
+      generation: 0,
+      created_ms: repository.createdMs,
+      pushed_ms: -1,
+      degraded: ready < replicasWanted ? 1 : 0,
+      unhealthy: ready === replicasWanted && placements.length === replicasWanted ? 0 : 1,
+    };
+    const replicas = placements.map(({ nodeId, created }, position) => ({
+      repository_id: repository.id,
+      node_id: nodeId,
+      position,
+      state: created ? "READY" : "STALE",
+      generation: created ? 0 : -1,
+      missed_generation: -1,
+      reason: created ? "" : "not created yet",
+      state_since_ms: repository.createdMs,
+      size_bytes: 0,
+    }));
+    await this.#refusingTakenNames(repository.name, () =>
+      this.#database.write(
+        async (trx) => {
+          await trx.insertInto("repositories").values(row).execute();
+          if (replicas.length > 0) await trx.insertInto("replicas").values(replicas).execute();
+        },
+        { idempotent: false },
+      ),
+    );
+  }
+
+  find(name: string): Promise<RepositoryWithReplicas | undefined> {
+    return this.#one((query) => query.where("repositories.name", "=", name));
+  }
+
+  get(id: string): Promise<RepositoryWithReplicas | undefined> {
+    return this.#one((query) => query.where("repositories.id", "=", id));
+  }
+
+  async update(id: string, patch: RepositoryPatch): Promise<Repository> {
+    const { name, defaultBranch, description, replicasWanted, denyDeletes, denyNonFastForwards } = patch;
+    const set = {
+      ...(name === undefined ? {} : { name }),
+      ...(defaultBranch === undefined ? {} : { default_branch: refNameToBytes(defaultBranch) }),
+      ...(description === undefined ? {} : { description }),
+      ...(replicasWanted === undefined ? {} : { replicas_wanted: replicasWanted }),
+      ...(denyDeletes === undefined ? {} : { deny_deletes: denyDeletes ? 1 : 0 }),
+      ...(denyNonFastForwards === undefined ? {} : { deny_non_fast_forwards: denyNonFastForwards ? 1 : 0 }),
+    };
+    return this.#refusingTakenNames(name ?? "", () =>
+      this.#database.write(
+        async (trx) => {
+          const row = await lockRepository(this.#database, trx, id);
+          if (row === undefined) throw new GitmeshError("repository-not-found", `no repository has the id ${id}`);
+          if (Object.keys(set).length === 0) return repositoryOf(row);
+          await trx.updateTable("repositories").set(set).where("id", "=", id).execute();
+          if (replicasWanted !== undefined) await refreshHealth(trx, [id]);
+          return repositoryOf({ ...row, ...set });
+        },
+        { idempotent: true },
+      ),
+    );
+  }
+
+  /** Returns the replicas it had. The tombstone stays for ever: a node may come back after any time. */
+  delete(id: string, nowMs: number): Promise<readonly Replica[]> {
+    return this.#database.write(
+      async (trx) => {
+        const row = await lockRepository(this.#database, trx, id);
+        if (row === undefined) throw new GitmeshError("repository-not-found", `no repository has the id ${id}`);
+        const replicas = await trx
+          .selectFrom("replicas")
+          .selectAll()
+          .where("repository_id", "=", id)
+          .orderBy("position")
+          .execute();
+        await trx.deleteFrom("refs").where("repository_id", "=", id).execute();
+        await trx.deleteFrom("ref_log").where("repository_id", "=", id).execute();
+        await trx.deleteFrom("replicas").where("repository_id", "=", id).execute();
+        await trx.deleteFrom("repositories").where("id", "=", id).execute();
+        await trx
+          .insertInto("tombstones")
+          .values({ repository_id: id, name: textOf(row.name), deleted_ms: nowMs })
+          .execute();
+        return replicas.map(replicaOf);
+      },
+      { idempotent: false },
+    );
+  }
+
+  async isDeleted(id: string): Promise<boolean> {
+    const row = await this.#database.read((db) =>
+      db.selectFrom("tombstones").select("repository_id").where("repository_id", "=", id).executeTakeFirst(),
+    );
+    return row !== undefined;
+  }
+
+  async count(): Promise<{ readonly total: number; readonly degraded: number }> {
+    const [total, degraded] = await this.#database.read((db) => {
+      const count = db.selectFrom("repositories").select((eb) => eb.fn.countAll<number>().as("count"));
+      return Promise.all([
+        count.executeTakeFirstOrThrow(),
+        count.where("degraded", "=", 1).executeTakeFirstOrThrow(),
+      ]);
+    });
+    return { total: total.count, degraded: degraded.count };
+  }
+
+  /** One round trip: this is on the way of every read. */
+  async #one(
+    where: (query: JoinedQuery) => JoinedQuery,
+  ): Promise<RepositoryWithReplicas | undefined> {
+    const rows = await this.#database.read((db) =>
+      where(
+        db
+          .selectFrom("repositories")
+          .leftJoin("replicas", "replicas.repository_id", "repositories.id")
+          .selectAll("repositories")
+          .select([
+            "replicas.repository_id",
+            "replicas.node_id",
+            "replicas.position",
+            "replicas.state",
+            "replicas.generation as replica_generation",
+            "replicas.missed_generation",
+            "replicas.reason",
+            "replicas.state_since_ms",
+            "replicas.size_bytes",
+          ]),
+      )
+        .orderBy("replicas.position")
+        .execute(),
+    );
+    const [first] = rows;
+    if (first === undefined) return undefined;
+    const replicas: Replica[] = [];
+    for (const row of rows) {
+      if (row.repository_id === null) continue;
+      // All columns of a replica are there when one is: they are not nullable.
+      const replica = { ...row, generation: row.replica_generation } as unknown as Selectable<ReplicaTable>;
+      replicas.push(replicaOf(replica));
+    }
+    return { repository: repositoryOf(first), replicas };
+  }
+
+  async #refusingTakenNames<T>(name: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!this.#database.isDuplicate(error)) throw error;
+      throw new GitmeshError("repository-exists", `there is a repository named ${name}`, { cause: error });
+    }
+  }
+}
+
+type JoinedQuery = SelectQueryBuilder<
+  Schema & { replicas: { [K in keyof ReplicaTable]: ReplicaTable[K] | null } },
+  "repositories" | "replicas",
+  Selectable<RepositoryTable> & { [K in Exclude<keyof ReplicaTable, "generation">]: ReplicaTable[K] | null } & {
+    replica_generation: number | null;
+  }
+>;

@@ -1,0 +1,106 @@
+/**
+ * The tables as Kysely sees them; migrations/ makes them. Names of refs and repositories are bytes on every engine, so
+ * that case and accents are distinct and order is bytewise; object ids are text, which every driver gives without a
+ * conversion. Flags are 0 or 1.
+ */
+import type { ColumnType } from "kysely";
+
+/** Bytes: given as a Buffer, read as one or as a Uint8Array. */
+export type Bytes = ColumnType<Uint8Array, Uint8Array, Uint8Array>;
+/** Text whose bytes count: MySQL has it in a binary column and gives bytes. */
+export type ByteText = ColumnType<string | Uint8Array, string, string>;
+
+export interface RepositoryTable {
+  readonly id: string;
+  readonly name: ByteText;
+  readonly object_format: string;
+  readonly default_branch: Bytes;
+  readonly description: string;
+  readonly replicas_wanted: number;
+  readonly deny_deletes: number;
+  readonly deny_non_fast_forwards: number;
+  readonly generation: number;
+  readonly created_ms: number;
+  readonly pushed_ms: number;
+  /** Kept by health.ts: fewer READY replicas than wanted. */
+  readonly degraded: number;
+  /** Kept by health.ts: a replica is not READY, or there are more or fewer than wanted. */
+  readonly unhealthy: number;
+}
+
+export interface ReplicaTable {
+  readonly repository_id: string;
+  readonly node_id: string;
+  /** Order of creation within the repository. */
+  readonly position: number;
+  readonly state: string;
+  readonly generation: number;
+  readonly missed_generation: number;
+  readonly reason: string;
+  readonly state_since_ms: number;
+  readonly size_bytes: number;
+}
+
+export interface RefTable {
+  readonly repository_id: string;
+  readonly name: Bytes;
+  readonly oid: string;
+  readonly peeled: string | null;
+}
+
+/** One row per part of a ref transaction; the parts of one have the same generation and push id. */
+export interface RefLogTable {
+  readonly repository_id: string;
+  readonly generation: number;
+  readonly part: number;
+  readonly parts: number;
+  readonly push_id: string;
+  readonly committed_ms: number;
+  readonly changes: Bytes;
+}
+
+export interface TombstoneTable {
+  readonly repository_id: string;
+  readonly name: ByteText;
+  readonly deleted_ms: number;
+}
+
+export interface NodeTable {
+  readonly id: string;
+  readonly url: string;
+  readonly boot_id: string;
+  readonly version: string;
+  readonly registered_ms: number;
+  readonly heartbeat_ms: number;
+  readonly disk_usage: number;
+  readonly disk_free_bytes: number;
+}
+
+export interface LeaseTable {
+  readonly name: string;
+  readonly holder: string;
+  readonly fencing: number;
+  readonly expires_ms: number;
+}
+
+export interface MigrationTable {
+  readonly version: number;
+  readonly name: string;
+  readonly applied_ms: number;
+}
+
+export interface Schema {
+  readonly repositories: RepositoryTable;
+  readonly replicas: ReplicaTable;
+  readonly refs: RefTable;
+  readonly ref_log: RefLogTable;
+  readonly tombstones: TombstoneTable;
+  readonly nodes: NodeTable;
+  readonly leases: LeaseTable;
+  readonly schema_migrations: MigrationTable;
+}
+
+/** Text of a byte column. */
+export function textOf(value: string | Uint8Array): string {
+  return typeof value === "string" ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("utf8");
+}

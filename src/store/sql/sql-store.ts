@@ -1,0 +1,193 @@
+/** The store over SQL: each method is one call of the part that it belongs to. Built by open-store.ts. */
+import { sql } from "kysely";
+import type { Clock } from "../../base/clock.ts";
+import type { Logger } from "../../base/log.ts";
+import type {
+  CommitOutcome,
+  Heartbeat,
+  Lease,
+  NewRepository,
+  NodeRecord,
+  NodeRegistration,
+  RefCommit,
+  RefLogEntry,
+  RefsAtGeneration,
+  RegistrationOutcome,
+  Replica,
+  Repository,
+  RepositoryPage,
+  RepositoryPatch,
+  RepositoryQuery,
+  RepositoryWithReplicas,
+  Store,
+} from "../store.ts";
+import { Database } from "./database.ts";
+import type { Engine } from "./engine.ts";
+import { Leases } from "./leases.ts";
+import { migrate } from "./migrate.ts";
+import { Nodes } from "./nodes.ts";
+import { RefLog } from "./ref-log.ts";
+import { RefTransaction } from "./ref-transaction.ts";
+import { Refs } from "./refs.ts";
+import { Registrations } from "./registration.ts";
+import { Replicas } from "./replicas.ts";
+import { Repositories } from "./repositories.ts";
+import { RepositoryPages } from "./repository-pages.ts";
+
+export class SqlStore implements Store {
+  readonly #database: Database;
+  readonly #clock: Clock;
+  readonly #log: Logger | undefined;
+  readonly #repositories: Repositories;
+  readonly #pages: RepositoryPages;
+  readonly #refs: Refs;
+  readonly #refLog: RefLog;
+  readonly #refTransaction: RefTransaction;
+  readonly #replicas: Replicas;
+  readonly #nodes: Nodes;
+  readonly #registrations: Registrations;
+  readonly #leases: Leases;
+
+  constructor(engine: Engine, clock: Clock, log: Logger | undefined) {
+    this.#database = new Database(engine, clock);
+    this.#clock = clock;
+    this.#log = log;
+    this.#repositories = new Repositories(this.#database);
+    this.#pages = new RepositoryPages(this.#database);
+    this.#refs = new Refs(this.#database, clock);
+    this.#refLog = new RefLog(this.#database);
+    this.#refTransaction = new RefTransaction(this.#database);
+    this.#replicas = new Replicas(this.#database);
+    this.#nodes = new Nodes(this.#database);
+    this.#registrations = new Registrations(this.#database);
+    this.#leases = new Leases(this.#database);
+  }
+
+  get engine(): string {
+    return this.#database.engine.name;
+  }
+
+  migrate(): Promise<void> {
+    return migrate(this.#database, this.#clock, this.#log);
+  }
+
+  async ping(): Promise<void> {
+    await this.#database.read((db) => sql`select 1`.execute(db));
+  }
+
+  close(): Promise<void> {
+    return this.#database.close();
+  }
+
+  createRepository(repository: NewRepository): Promise<void> {
+    return this.#repositories.create(repository);
+  }
+
+  findRepository(name: string): Promise<RepositoryWithReplicas | undefined> {
+    return this.#repositories.find(name);
+  }
+
+  getRepository(id: string): Promise<RepositoryWithReplicas | undefined> {
+    return this.#repositories.get(id);
+  }
+
+  listRepositories(query: RepositoryQuery): Promise<RepositoryPage> {
+    return this.#pages.list(query);
+  }
+
+  updateRepository(id: string, patch: RepositoryPatch): Promise<Repository> {
+    return this.#repositories.update(id, patch);
+  }
+
+  deleteRepository(id: string, nowMs: number): Promise<readonly Replica[]> {
+    return this.#repositories.delete(id, nowMs);
+  }
+
+  isDeleted(id: string): Promise<boolean> {
+    return this.#repositories.isDeleted(id);
+  }
+
+  countRepositories(): Promise<{ readonly total: number; readonly degraded: number }> {
+    return this.#repositories.count();
+  }
+
+  readRefs(repositoryId: string): Promise<RefsAtGeneration> {
+    return this.#refs.readAll(repositoryId);
+  }
+
+  readRefLog(repositoryId: string, after: number, limit: number): Promise<readonly RefLogEntry[]> {
+    return this.#refLog.read(repositoryId, after, limit);
+  }
+
+  commitRefs(commit: RefCommit): Promise<CommitOutcome> {
+    return this.#refTransaction.commit(commit);
+  }
+
+  findPush(repositoryId: string, pushId: string): Promise<RefLogEntry | undefined> {
+    return this.#refLog.findPush(repositoryId, pushId);
+  }
+
+  trimRefLog(repositoryId: string, keepFrom: number): Promise<void> {
+    return this.#refLog.trim(repositoryId, keepFrom);
+  }
+
+  recordApplied(repositoryId: string, generation: number, nodeIds: readonly string[]): Promise<void> {
+    return this.#replicas.recordApplied(repositoryId, generation, nodeIds);
+  }
+
+  markStale(repositoryId: string, nodeIds: readonly string[], reason: string, nowMs: number): Promise<void> {
+    return this.#replicas.markStale(repositoryId, nodeIds, reason, nowMs);
+  }
+
+  beginCatchUp(repositoryId: string, nodeId: string, nowMs: number): Promise<boolean> {
+    return this.#replicas.beginCatchUp(repositoryId, nodeId, nowMs);
+  }
+
+  promoteReplica(repositoryId: string, nodeId: string, fetchedGeneration: number, nowMs: number): Promise<boolean> {
+    return this.#replicas.promote(repositoryId, nodeId, fetchedGeneration, nowMs);
+  }
+
+  quarantineReplica(repositoryId: string, nodeId: string, reason: string, nowMs: number): Promise<void> {
+    return this.#replicas.quarantine(repositoryId, nodeId, reason, nowMs);
+  }
+
+  addReplica(repositoryId: string, nodeId: string, reason: string, nowMs: number): Promise<boolean> {
+    return this.#replicas.add(repositoryId, nodeId, reason, nowMs);
+  }
+
+  removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number): Promise<boolean> {
+    return this.#replicas.remove(repositoryId, nodeId, readyElsewhere);
+  }
+
+  listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]> {
+    return this.#pages.listUnhealthy(afterId, limit);
+  }
+
+  listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
+    return this.#replicas.listOfNode(nodeId);
+  }
+
+  registerNode(registration: NodeRegistration): Promise<RegistrationOutcome> {
+    return this.#registrations.register(registration);
+  }
+
+  recordHeartbeat(heartbeat: Heartbeat): Promise<boolean> {
+    return this.#nodes.recordHeartbeat(heartbeat);
+  }
+
+  listNodes(): Promise<readonly NodeRecord[]> {
+    return this.#nodes.list();
+  }
+
+  removeNode(id: string): Promise<void> {
+    return this.#nodes.remove(id);
+  }
+
+  acquireLease(name: string, holder: string, durationMs: number, nowMs: number): Promise<Lease | undefined> {
+    return this.#leases.acquire(name, holder, durationMs, nowMs);
+  }
+
+  releaseLease(name: string, holder: string): Promise<void> {
+    return this.#leases.release(name, holder);
+  }
+}

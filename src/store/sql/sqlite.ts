@@ -1,0 +1,139 @@
+/**
+ * SQLite through node:sqlite: one writing connection and some reading ones on a file in WAL mode, so that a long read
+ * does not hold up a push. Calls are synchronous, so a lock held by another connection of this process must never be
+ * waited for inside SQLite: `busyMs` is short and database.ts tries again after giving way to the event loop.
+ */
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from "kysely";
+import type { Clock } from "../../base/clock.ts";
+import { GitmeshError, messageOf } from "../../base/errors.ts";
+import type { Engine, ErrorKind } from "./engine.ts";
+import { SessionPool, type PoolLimits } from "./pool.ts";
+import type { Schema } from "./schema.ts";
+import { ConnectionLostError, type Session, type SessionResult } from "./session.ts";
+
+const busyMs = 5;
+/** Opening may have to recover the log that a killed process left. */
+const openBusyMs = 5000;
+const statementsMax = 200;
+/** Longer statements are those of chunks, of many lengths: not worth keeping. */
+const statementKeptMax = 2000;
+const readersMax = 4;
+
+/** Opens the file, making its directory. Throws "store-unavailable" when it cannot. */
+export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engine {
+  const memory = file === ":memory:";
+  let first: Session | undefined;
+  try {
+    if (!memory) mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
+    first = new SqliteSession(file, false);
+  } catch (error) {
+    throw new GitmeshError("store-unavailable", `cannot open the SQLite database ${file}: ${messageOf(error)}`, { cause: error });
+  }
+  const openWriter = async (): Promise<Session> => {
+    const session = first ?? (memory ? undefined : new SqliteSession(file, false));
+    first = undefined;
+    if (session === undefined) throw new ConnectionLostError("the database in memory is gone");
+    return session;
+  };
+  const writer = kyselyOver(openWriter, { ...limits, sessionsMax: 1 }, clock);
+  const openReader = async (): Promise<Session> => new SqliteSession(file, true);
+  const reader = memory ? writer : kyselyOver(openReader, { ...limits, sessionsMax: readersMax }, clock);
+  return {
+    kind: "sqlite",
+    name: "SQLite",
+    writer,
+    reader,
+    beginWrite: ["begin immediate"],
+    beginSnapshot: ["begin"],
+    errorKind: sqliteErrorKind,
+  };
+}
+
+function kyselyOver(open: () => Promise<Session>, limits: PoolLimits, clock: Clock): Kysely<Schema> {
+  return new Kysely<Schema>({
+    dialect: {
+      createDriver: () => new SessionPool(open, limits, clock),
+      createAdapter: () => new SqliteAdapter(),
+      createQueryCompiler: () => new SqliteQueryCompiler(),
+      createIntrospector: (db) => new SqliteIntrospector(db),
+    },
+  });
+}
+
+class SqliteSession implements Session {
+  readonly #database: DatabaseSync;
+  /** Compiled statements by text, least recently used first. */
+  readonly #statements = new Map<string, StatementSync>();
+
+  constructor(file: string, readsOnly: boolean) {
+    this.#database = new DatabaseSync(file, { timeout: openBusyMs, enableForeignKeyConstraints: true });
+    try {
+      this.#database.exec("pragma journal_mode = wal; pragma synchronous = full;");
+      if (readsOnly) this.#database.exec("pragma query_only = 1");
+      this.#database.exec(`pragma busy_timeout = ${busyMs}`);
+    } catch (error) {
+      this.#database.close();
+      throw error;
+    }
+  }
+
+  get broken(): boolean {
+    return !this.#database.isOpen;
+  }
+
+  async execute(sql: string, parameters: readonly unknown[]): Promise<SessionResult> {
+    const statement = this.#prepare(sql);
+    // What Kysely hands over was typed against the schema: strings, numbers, null and bytes.
+    const values = parameters as readonly SQLInputValue[];
+    if (statement.columns().length > 0) return { rows: statement.all(...values), affectedRows: undefined };
+    return { rows: [], affectedRows: Number(statement.run(...values).changes) };
+  }
+
+  close(): void {
+    this.#statements.clear();
+    if (this.#database.isOpen) this.#database.close();
+  }
+
+  #prepare(sql: string): StatementSync {
+    const known = this.#statements.get(sql);
+    if (known !== undefined) {
+      this.#statements.delete(sql);
+      this.#statements.set(sql, known);
+      return known;
+    }
+    const statement = this.#database.prepare(sql);
+    if (sql.length > statementKeptMax) return statement;
+    this.#statements.set(sql, statement);
+    if (this.#statements.size > statementsMax) {
+      const [oldest] = this.#statements.keys();
+      if (oldest !== undefined) this.#statements.delete(oldest);
+    }
+    return statement;
+  }
+}
+
+/** By SQLite's result codes (https://sqlite.org/rescode.html). */
+function sqliteErrorKind(error: unknown): ErrorKind {
+  if (error instanceof ConnectionLostError) return "unavailable";
+  if (!(error instanceof Error) || !("code" in error)) return "other";
+  if (error.code === "ERR_INVALID_STATE") return "unavailable";
+  if (error.code !== "ERR_SQLITE_ERROR" || !("errcode" in error) || typeof error.errcode !== "number") return "other";
+  if (error.errcode === 1555 || error.errcode === 2067) return "duplicate"; // PRIMARYKEY, UNIQUE
+  switch (error.errcode & 0xff) {
+    case 5: // BUSY
+    case 6: // LOCKED
+      return "contention";
+    case 8: // READONLY
+    case 10: // IOERR
+    case 11: // CORRUPT
+    case 13: // FULL
+    case 14: // CANTOPEN
+    case 26: // NOTADB
+      return "unavailable";
+    default:
+      return "other";
+  }
+}
