@@ -73,10 +73,14 @@ function servers(): { name: string; pid: number }[] {
   return found.sort((one, other) => one.name.localeCompare(other.name));
 }
 
-const up = spawn(join(root, "bin/gitmesh"), ["up", "--nodes", values.nodes, "--data", data, "--port-base", `${portBase}`], {
-  env: environment,
-  stdio: "ignore",
-});
+const up = spawn(
+  join(root, "bin/gitmesh"),
+  ["up", "--nodes", values.nodes, "--data", data, "--port-base", `${portBase}`],
+  {
+    env: environment,
+    stdio: "ignore",
+  },
+);
 const exited = new Promise((resolve) => up.once("exit", resolve));
 try {
   await untilReady();
@@ -112,4 +116,3 @@ try {
   await exited;
   rmSync(directory, { recursive: true, force: true });
 }
-

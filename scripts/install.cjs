@@ -9,7 +9,9 @@ const path = require("node:path");
 const root = path.join(__dirname, "..");
 const production = process.argv.includes("--production");
 const stampFile = path.join(root, "node_modules", ".gitmesh-installed.json");
-const lockHash = createHash("sha256").update(fs.readFileSync(path.join(root, "package-lock.json"))).digest("hex");
+const lockHash = createHash("sha256")
+  .update(fs.readFileSync(path.join(root, "package-lock.json")))
+  .digest("hex");
 
 function installed() {
   try {

@@ -3,7 +3,7 @@
  * The only reader of the environment besides search-path.ts.
  */
 import { readFileSync } from "node:fs";
-import { z } from "zod";
+import type { z } from "zod";
 import { messageOf } from "./errors.ts";
 
 /** Where a value came from, in the words of the person who gave it. */
@@ -70,10 +70,13 @@ export function loadSettings<S extends z.ZodObject>(schema: S, sources: ConfigSo
     const name = String(issue.path[0] ?? "");
     const value = given.get(name);
     if (value === undefined) mistakes.push(`${name}: must be set, by ${flagOf(name)}, ${variableOf(name)} or a file`);
-    else mistakes.push(`${value.source}: ${issue.message}${secretNames.has(name) ? "" : ` (it is ${JSON.stringify(value.value)})`}`);
+    else
+      mistakes.push(
+        `${value.source}: ${issue.message}${secretNames.has(name) ? "" : ` (it is ${JSON.stringify(value.value)})`}`,
+      );
   }
   if (mistakes.length > 0 || parsed.data === undefined) throw new ConfigError(mistakes);
-  return parsed.data as z.infer<S>;
+  return parsed.data;
 }
 
 /** GITMESH_ variables that mean nothing to any of the schemas: most likely misspelt. */
@@ -105,7 +108,8 @@ export function describeSettings(schema: z.ZodObject): SettingDescription[] {
       flag: flagOf(name),
       variable: variableOf(name),
       description: describe(type),
-      defaultValue: absent.success && absent.data !== undefined ? String(absent.data) : "",
+      defaultValue:
+        absent.success && absent.data !== undefined ? JSON.stringify(absent.data).replace(/^"(.*)"$/, "$1") : "",
       required: !absent.success,
     };
   });

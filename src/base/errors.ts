@@ -190,7 +190,15 @@ export interface Problem {
 
 export function toProblem(error: GitmeshError): Problem {
   const { status, title, remedy } = error.entry;
-  return { ...error.fields, type: `urn:gitmesh:error:${error.code}`, title, status, code: error.code, detail: error.message, remedy };
+  return {
+    ...error.fields,
+    type: `urn:gitmesh:error:${error.code}`,
+    title,
+    status,
+    code: error.code,
+    detail: error.message,
+    remedy,
+  };
 }
 
 /** The message of anything thrown. */

@@ -1,7 +1,14 @@
 /** HTTP servers as all of ours are: request ids, problem documents, limits. The only file that makes a fastify. */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import Fastify, { LogController, type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import Fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from "fastify";
 import { hasZodFastifySchemaValidationErrors, serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import { v7 as uuid } from "uuid";
 import { asGitmeshError, GitmeshError, messageOf, toProblem, type ErrorCode } from "./errors.ts";
@@ -26,8 +33,9 @@ const fastifyCodes: Readonly<Record<string, ErrorCode>> = {
 
 /** A server with nothing on it yet. */
 export function createHttpServer(options: HttpServerOptions): FastifyInstance {
+  const loggerInstance: FastifyBaseLogger = options.log;
   const app: FastifyInstance = Fastify({
-    loggerInstance: options.log as FastifyBaseLogger,
+    loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.bodyLimitBytes,
     genReqId: requestIdOf,
@@ -40,7 +48,7 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
     http: { maxHeaderSize: headerBytesMax, insecureHTTPParser: false },
     clientErrorHandler: answerMalformed,
     frameworkErrors: (error, request, reply) => {
-      void sendProblem(fromFastify(error), request, reply as FastifyReply);
+      void sendProblem(fromFastify(error), request, reply);
     },
   });
   app.server.headersTimeout = Math.min(options.requestIdleMs, 60_000);
@@ -66,7 +74,8 @@ export async function listen(app: FastifyInstance, address: string): Promise<str
     return await app.listen({ host, port });
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EADDRINUSE") throw new Error(`Port ${port} on ${host} is in use by another program.`, { cause: error });
+    if (code === "EADDRINUSE")
+      throw new Error(`Port ${port} on ${host} is in use by another program.`, { cause: error });
     if (code === "EADDRNOTAVAIL") throw new Error(`${host} is not an address of this machine.`, { cause: error });
     if (code === "EACCES") throw new Error(`Not allowed to listen on port ${port}.`, { cause: error });
     throw error;

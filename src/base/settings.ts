@@ -8,10 +8,17 @@ const httpUrl = z
   .url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" })
   .transform((url) => url.replace(/\/+$/, ""));
 /** "host:port"; port 0 takes any free one. */
-const listenAddress = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}$/, "must be HOST:PORT, as in 127.0.0.1:8081");
+const listenAddress = z
+  .string()
+  .regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}$/, "must be HOST:PORT, as in 127.0.0.1:8081");
 const urlList = z
   .string()
-  .transform((text) => text.split(",").map((url) => url.trim()).filter((url) => url !== ""))
+  .transform((text) =>
+    text
+      .split(",")
+      .map((url) => url.trim())
+      .filter((url) => url !== ""),
+  )
   .pipe(z.array(httpUrl).min(1, "must name at least one URL"));
 const milliseconds = z.coerce.number().int().min(1).max(86_400_000);
 const bytes = z.coerce.number().int().min(1);
@@ -25,7 +32,9 @@ const shared = {
   secret: secret.describe("Cluster secret that controllers and repository servers share"),
   logLevel: logLevel.describe("Least severe log lines that are written"),
   heartbeatIntervalMs: milliseconds.default(1000).describe("Time between two heartbeats of a repository server"),
-  requestIdleMs: milliseconds.default(60_000).describe("A client's request or answer that moves no byte for this long is ended"),
+  requestIdleMs: milliseconds
+    .default(60_000)
+    .describe("A client's request or answer that moves no byte for this long is ended"),
   shutdownMs: milliseconds.default(10_000).describe("How long a stopping server lets running requests finish"),
 };
 
@@ -33,25 +42,43 @@ export const controllerSettingsSchema = z.object({
   ...shared,
   name: shared.name.default("controller"),
   listen: listenAddress.default("127.0.0.1:8081").describe("Address and port to listen on"),
-  advertiseUrl: httpUrl.optional().describe("URL under which git clients reach this controller; default: as the client asked"),
+  advertiseUrl: httpUrl
+    .optional()
+    .describe("URL under which git clients reach this controller; default: as the client asked"),
   database: z
     .string()
-    .regex(/^(?:sqlite:.+|(?:mysql|mariadb|postgres|postgresql):\/\/.+)$/, "must be sqlite:FILE, mysql://, mariadb:// or postgres://")
+    .regex(
+      /^(?:sqlite:.+|(?:mysql|mariadb|postgres|postgresql):\/\/.+)$/,
+      "must be sqlite:FILE, mysql://, mariadb:// or postgres://",
+    )
     .default("sqlite:./data/gitmesh.sqlite")
     .describe("Metadata store: sqlite:FILE, mysql://..., mariadb://... or postgres://..."),
   replicas: count.max(16).default(3).describe("Replicas of a new repository"),
   writeQuorum: count
     .max(16)
     .optional()
-    .describe("READY replicas that must hold a push durably before it commits; default: the majority, and 1 when replicas is 2 or less"),
-  diskUsageMax: z.coerce.number().gt(0).max(1).default(0.9).describe("A repository server fuller than this gets no new replicas"),
+    .describe(
+      "READY replicas that must hold a push durably before it commits; default: the majority, and 1 when replicas is 2 or less",
+    ),
+  diskUsageMax: z.coerce
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.9)
+    .describe("A repository server fuller than this gets no new replicas"),
   nodeTimeoutMs: milliseconds.default(5000).describe("A repository server not heard of for this long is dead"),
-  repairGraceMs: milliseconds.default(600_000).describe("A replica on a server dead for this long is rebuilt on another"),
+  repairGraceMs: milliseconds
+    .default(600_000)
+    .describe("A replica on a server dead for this long is rebuilt on another"),
   repairIntervalMs: milliseconds.default(1000).describe("Time between two looks for work of the background repair"),
   leaseMs: milliseconds.default(5000).describe("Validity of the lease for background work"),
   nodeConnectMs: milliseconds.default(2000).describe("Time to connect to a repository server"),
-  nodeIdleMs: milliseconds.default(10_000).describe("A repository server that takes or gives no byte for this long while it is to drops out of a request"),
-  applyMs: milliseconds.default(5000).describe("How long a push waits for a replica to apply its refs before the replica is STALE"),
+  nodeIdleMs: milliseconds
+    .default(10_000)
+    .describe("A repository server that takes or gives no byte for this long while it is to drops out of a request"),
+  applyMs: milliseconds
+    .default(5000)
+    .describe("How long a push waits for a replica to apply its refs before the replica is STALE"),
   packBytesMax: bytes.default(64 * 1024 ** 3).describe("Largest pack of one push"),
   commandsMax: count.default(200_000).describe("Most ref updates in one push"),
   fetchRequestBytesMax: bytes.default(64 * 1024 ** 2).describe("Largest request of a fetch (wants and haves)"),
@@ -65,12 +92,23 @@ export const nodeSettingsSchema = z.object({
   ...shared,
   name: shared.name.default("node"),
   listen: listenAddress.default("127.0.0.1:8082").describe("Address and port to listen on"),
-  advertiseUrl: httpUrl.optional().describe("URL under which controllers and other repository servers reach this one; default: http:// and the listen address"),
+  advertiseUrl: httpUrl
+    .optional()
+    .describe(
+      "URL under which controllers and other repository servers reach this one; default: http:// and the listen address",
+    ),
   controllers: urlList.describe("Controller URLs, separated by commas; any that answers is used"),
   directory: z.string().min(1).default("./data/node").describe("Where the replicas are kept"),
   gitProcessesMax: count.default(64).describe("Most git processes at a time; further requests wait"),
-  gitQueueMax: count.default(1000).describe("Most requests that wait for a git process; further ones are refused as busy"),
-  deletedKeepMs: z.coerce.number().int().min(0).default(7 * 86_400_000).describe("How long the directory of a deleted repository is kept aside"),
+  gitQueueMax: count
+    .default(1000)
+    .describe("Most requests that wait for a git process; further ones are refused as busy"),
+  deletedKeepMs: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(7 * 86_400_000)
+    .describe("How long the directory of a deleted repository is kept aside"),
 });
 export type NodeSettings = z.infer<typeof nodeSettingsSchema>;
 

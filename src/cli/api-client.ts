@@ -38,16 +38,21 @@ export class ApiClient {
       link = String(answer.headers["link"] ?? "");
     } catch (error) {
       const why = messageOf(error) || (error as NodeJS.ErrnoException).code || "no connection";
-      throw new Error(`${this.#url} does not answer: ${why}\nStart the cluster, or name a controller with --url or GITMESH_URL.`, {
-        cause: error,
-      });
+      throw new Error(
+        `${this.#url} does not answer: ${why}\nStart the cluster, or name a controller with --url or GITMESH_URL.`,
+        {
+          cause: error,
+        },
+      );
     }
     const value = parse(text);
     if (status >= 200 && status < 300) return { body: value, next: /<([^>]+)>;\s*rel="next"/.exec(link)?.[1] };
     const problem = problemSchema.safeParse(value);
     if (!problem.success) throw new Error(`${this.#url} answered ${status}.`);
     const { title, detail, remedy } = problem.data;
-    throw new Error([`${title}${detail === undefined ? "" : `: ${detail}`}`, remedy].filter((line) => line !== undefined).join("\n"));
+    throw new Error(
+      [`${title}${detail === undefined ? "" : `: ${detail}`}`, remedy].filter((line) => line !== undefined).join("\n"),
+    );
   }
 }
 

@@ -5,7 +5,11 @@ import { GitmeshError, messageOf } from "../base/errors.ts";
 import { consoleSettingsSchema, controllerSettingsSchema, nodeSettingsSchema } from "../base/settings.ts";
 import { version } from "../base/version.ts";
 
-const schemas = { controller: controllerSettingsSchema, node: nodeSettingsSchema, console: consoleSettingsSchema } as const;
+const schemas = {
+  controller: controllerSettingsSchema,
+  node: nodeSettingsSchema,
+  console: consoleSettingsSchema,
+} as const;
 type Role = keyof typeof schemas;
 type Flags = Record<string, string | undefined>;
 type Options = Record<string, string | boolean | undefined>;
@@ -64,7 +68,10 @@ function upCommand(program: Command, run: Run): void {
     .description("Starts controllers, repository servers and the console, each as a process, and keeps them running.")
     .option("--controllers <n>", "number of controllers (more than one needs --database)", "1")
     .option("--nodes <n>", "number of repository servers", "3")
-    .option("--replicas <n>", "replicas of a new repository (default: 3, or the number of repository servers if smaller)")
+    .option(
+      "--replicas <n>",
+      "replicas of a new repository (default: 3, or the number of repository servers if smaller)",
+    )
     .option("--data <dir>", "where everything is kept", "./data")
     .option("--database <url>", "metadata store (default: SQLite in the data directory)")
     .option("--port-base <port>", "console's port; controllers follow, then repository servers", "8080")
@@ -102,11 +109,15 @@ function nodeCommands(node: Command, run: Run): void {
     .action((_options, command: Command) => run(async () => (await commands()).list(optionsOf(command))));
   administration(node.command("show <id>").description("Show a repository server by its id, HOST:PORT or URL."))
     .addHelpText("after", "\nExample:\n  gitmesh node show 127.0.0.1:8082")
-    .action((id: string, _options, command: Command) => run(async () => (await commands()).show(id, optionsOf(command))));
+    .action((id: string, _options, command: Command) =>
+      run(async () => (await commands()).show(id, optionsOf(command))),
+    );
   administration(node.command("remove <id>").description("Forget a repository server that is gone for good."))
     .option("--force", "even if repositories then have fewer complete replicas than wanted")
     .addHelpText("after", "\nExample:\n  gitmesh node remove 127.0.0.1:8084")
-    .action((id: string, _options, command: Command) => run(async () => (await commands()).remove(id, optionsOf(command))));
+    .action((id: string, _options, command: Command) =>
+      run(async () => (await commands()).remove(id, optionsOf(command))),
+    );
 }
 
 function repositoryCommands(program: Command, run: Run): void {
@@ -119,34 +130,42 @@ function repositoryCommands(program: Command, run: Run): void {
     .option("--default-branch <name>", "branch that HEAD points to")
     .option("--object-format <format>", "sha1 or sha256")
     .option("--description <text>", "for people")
-    .action((name: string, _options, command: Command) => run(async () => (await commands()).create(name, optionsOf(command))));
+    .action((name: string, _options, command: Command) =>
+      run(async () => (await commands()).create(name, optionsOf(command))),
+    );
   add("list", "List repositories.", "gitmesh repo list --state degraded")
     .option("--contains <text>", "only names with this in them")
     .option("--state <state>", "healthy or degraded")
     .option("--sort <order>", "name, pushed or created, with - in front to reverse")
     .action((_options, command: Command) => run(async () => (await commands()).list(optionsOf(command))));
-  add("show <name>", "Show a repository and its replicas.", "gitmesh repo show test")
-    .action((name: string, _options, command: Command) => run(async () => (await commands()).show(name, optionsOf(command))));
+  add("show <name>", "Show a repository and its replicas.", "gitmesh repo show test").action(
+    (name: string, _options, command: Command) => run(async () => (await commands()).show(name, optionsOf(command))),
+  );
   add("delete <name>", "Delete a repository.", "gitmesh repo delete test --yes")
     .option("--yes", "do not ask")
-    .action((name: string, _options, command: Command) => run(async () => (await commands()).remove(name, optionsOf(command))));
-  add("rename <name> <new-name>", "Rename a repository.", "gitmesh repo rename test team/test")
-    .action((name: string, newName: string, _options, command: Command) =>
-      run(async () => (await commands()).change(name, { ...optionsOf(command), name: newName })),
+    .action((name: string, _options, command: Command) =>
+      run(async () => (await commands()).remove(name, optionsOf(command))),
     );
+  add("rename <name> <new-name>", "Rename a repository.", "gitmesh repo rename test team/test").action(
+    (name: string, newName: string, _options, command: Command) =>
+      run(async () => (await commands()).change(name, { ...optionsOf(command), name: newName })),
+  );
   add("set <name>", "Change a repository's settings.", "gitmesh repo set test --deny-deletes true")
     .option("--replicas <n>", "number of replicas")
     .option("--default-branch <name>", "branch that HEAD points to")
     .option("--description <text>", "for people")
     .option("--deny-deletes <true|false>", "refuse pushes that delete refs")
     .option("--deny-non-fast-forwards <true|false>", "refuse pushes that would lose commits of a branch")
-    .action((name: string, _options, command: Command) => run(async () => (await commands()).change(name, optionsOf(command))));
+    .action((name: string, _options, command: Command) =>
+      run(async () => (await commands()).change(name, optionsOf(command))),
+    );
 }
 
 function configCommands(program: Command, run: Run): void {
   const config = program.command("config").summary("Check and show the settings of a server");
   for (const verb of ["check", "show"] as const) {
-    const description = verb === "check" ? "Report every mistake in a server's settings" : "Show the settings in force, secrets hidden";
+    const description =
+      verb === "check" ? "Report every mistake in a server's settings" : "Show the settings in force, secrets hidden";
     const command = config.command(verb).description(`${description}.`);
     for (const role of ["controller", "node", "console"] as const) {
       withSettings(command.command(role).description(`${description}: ${role}.`), role)

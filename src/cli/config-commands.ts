@@ -3,7 +3,11 @@ import { loadSettings, shownSettings, unknownVariables } from "../base/config.ts
 import { consoleSettingsSchema, controllerSettingsSchema, nodeSettingsSchema } from "../base/settings.ts";
 import { say, table } from "./output.ts";
 
-const schemas = { controller: controllerSettingsSchema, node: nodeSettingsSchema, console: consoleSettingsSchema } as const;
+const schemas = {
+  controller: controllerSettingsSchema,
+  node: nodeSettingsSchema,
+  console: consoleSettingsSchema,
+} as const;
 type Role = keyof typeof schemas;
 type Options = Record<string, string | boolean | undefined>;
 

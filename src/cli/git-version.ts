@@ -13,7 +13,9 @@ export function requireGit(): string {
   }
   const [major, minor] = [Number(version[1]), Number(version[2])];
   if (major < oldest[0] || (major === oldest[0] && minor < oldest[1])) {
-    throw new Error(`gitmesh needs git ${oldest.join(".")} or newer; this is ${version[0].replace("git version ", "")}.`);
+    throw new Error(
+      `gitmesh needs git ${oldest.join(".")} or newer; this is ${version[0].replace("git version ", "")}.`,
+    );
   }
   return version[0].replace("git version ", "");
 }

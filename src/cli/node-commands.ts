@@ -45,7 +45,8 @@ export async function show(id: string, options: Options): Promise<void> {
       ["version", node.version],
     ]),
   );
-  if (node.repos.length > 0) say(`\n${table([["REPOSITORY", "STATUS"], ...node.repos.map((repo) => [repo.name, repo.status])])}`);
+  if (node.repos.length > 0)
+    say(`\n${table([["REPOSITORY", "STATUS"], ...node.repos.map((repo) => [repo.name, repo.status])])}`);
 }
 
 export async function remove(id: string, options: Options): Promise<void> {

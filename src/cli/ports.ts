@@ -2,7 +2,9 @@
 import { createServer } from "node:net";
 
 /** Throws one sentence naming every port that is in use, and what it was for. */
-export async function requireFreePorts(wanted: readonly { readonly name: string; readonly port: number }[]): Promise<void> {
+export async function requireFreePorts(
+  wanted: readonly { readonly name: string; readonly port: number }[],
+): Promise<void> {
   const taken: string[] = [];
   for (const { name, port } of wanted) if (!(await isFree(port))) taken.push(`${port} (${name})`);
   if (taken.length === 0) return;

@@ -18,7 +18,8 @@ export async function takeRunDirectory(directory: string): Promise<() => void> {
   for (const name of readdirSync(directory).filter((file) => file.endsWith(".pid"))) {
     const pid = readPid(join(directory, name));
     while (pid !== undefined && isGitmesh(pid)) {
-      if (systemClock.monotonicMs() > endMs) throw new Error(`Process ${pid} (${name}) of an earlier start is still there.`);
+      if (systemClock.monotonicMs() > endMs)
+        throw new Error(`Process ${pid} (${name}) of an earlier start is still there.`);
       await systemClock.sleep(pollMs);
     }
     rmSync(join(directory, name), { force: true });

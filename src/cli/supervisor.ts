@@ -115,7 +115,10 @@ class SupervisedServer {
   async isReady(): Promise<boolean> {
     if (this.#child === undefined) return false;
     try {
-      const answer = await request(`http://127.0.0.1:${this.#plan.port}/readyz`, { headersTimeout: 2000, bodyTimeout: 2000 });
+      const answer = await request(`http://127.0.0.1:${this.#plan.port}/readyz`, {
+        headersTimeout: 2000,
+        bodyTimeout: 2000,
+      });
       await answer.body.dump();
       return answer.statusCode === 200;
     } catch {

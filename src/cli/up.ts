@@ -13,7 +13,11 @@ import { Supervisor, type ServerPlan } from "./supervisor.ts";
 
 const readyMs = 60_000;
 const count = (most: number) =>
-  z.coerce.number({ error: "must be a number" }).int("must be a whole number").min(1, "must be at least 1").max(most, `must be at most ${most}`);
+  z.coerce
+    .number({ error: "must be a number" })
+    .int("must be a whole number")
+    .min(1, "must be at least 1")
+    .max(most, `must be at most ${most}`);
 
 const optionsSchema = z.object({
   controllers: count(64),
@@ -21,7 +25,11 @@ const optionsSchema = z.object({
   replicas: count(16).optional(),
   data: z.string().min(1),
   database: z.string().min(1).optional(),
-  portBase: z.coerce.number({ error: "must be a number" }).int("must be a whole number").min(1, "must be at least 1").max(65_000, "must be at most 65000"),
+  portBase: z.coerce
+    .number({ error: "must be a number" })
+    .int("must be a whole number")
+    .min(1, "must be at least 1")
+    .max(65_000, "must be at most 65000"),
 });
 type UpOptions = z.infer<typeof optionsSchema>;
 
@@ -84,9 +92,12 @@ function makeDirectories(data: string): void {
     for (const name of ["run", "log"]) mkdirSync(join(data, name), { recursive: true });
     accessSync(data, constants.W_OK);
   } catch (error) {
-    throw new Error(`The directory ${data} cannot be written (${(error as NodeJS.ErrnoException).code ?? "unknown error"}).`, {
-      cause: error,
-    });
+    throw new Error(
+      `The directory ${data} cannot be written (${(error as NodeJS.ErrnoException).code ?? "unknown error"}).`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -95,9 +106,15 @@ function planServers(options: UpOptions, data: string, secret: string): ServerPl
   const { controllers, nodes, portBase } = options;
   const controllerPorts = Array.from({ length: controllers }, (_value, index) => portBase + 1 + index);
   const controllerUrls = controllerPorts.map((port) => `http://127.0.0.1:${port}`).join(",");
-  const database = options.database ?? environmentVariable("GITMESH_DATABASE") ?? `sqlite:${join(data, "gitmesh.sqlite")}`;
+  const database =
+    options.database ?? environmentVariable("GITMESH_DATABASE") ?? `sqlite:${join(data, "gitmesh.sqlite")}`;
   const replicas = String(options.replicas ?? environmentVariable("GITMESH_REPLICAS") ?? Math.min(3, nodes));
-  const plan = (name: string, role: ServerPlan["role"], port: number, environment: Record<string, string>): ServerPlan => ({
+  const plan = (
+    name: string,
+    role: ServerPlan["role"],
+    port: number,
+    environment: Record<string, string>,
+  ): ServerPlan => ({
     name,
     role,
     port,
@@ -105,7 +122,11 @@ function planServers(options: UpOptions, data: string, secret: string): ServerPl
   });
   return [
     ...controllerPorts.map((port, index) =>
-      plan(`controller-${index + 1}`, "controller", port, { GITMESH_SECRET: secret, GITMESH_DATABASE: database, GITMESH_REPLICAS: replicas }),
+      plan(`controller-${index + 1}`, "controller", port, {
+        GITMESH_SECRET: secret,
+        GITMESH_DATABASE: database,
+        GITMESH_REPLICAS: replicas,
+      }),
     ),
     ...Array.from({ length: nodes }, (_value, index) =>
       plan(`node-${index + 1}`, "node", portBase + 1 + controllers + index, {
@@ -120,7 +141,8 @@ function planServers(options: UpOptions, data: string, secret: string): ServerPl
 
 function sayHello(options: UpOptions): void {
   const { portBase, controllers, nodes } = options;
-  const range = (first: number, length: number): string => (length === 1 ? `${first}` : `${first}-${first + length - 1}`);
+  const range = (first: number, length: number): string =>
+    length === 1 ? `${first}` : `${first}-${first + length - 1}`;
   const url = `http://localhost:${portBase + 1}`;
   say(`
   console              http://localhost:${portBase}

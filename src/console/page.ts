@@ -58,15 +58,22 @@ ${renderNodes(state, nowMs)}
 
 /** The state of everything in one line. */
 function healthOf({ cluster, nodes }: Reached): { readonly good: boolean; readonly sentence: string } {
-  if (!cluster.store.ok || cluster.repositories === null) return { good: false, sentence: "The metadata store does not answer." };
+  if (!cluster.store.ok || cluster.repositories === null)
+    return { good: false, sentence: "The metadata store does not answer." };
   const { total, degraded } = cluster.repositories;
   const down = nodes.filter((node) => node.state !== "ALIVE").length;
-  const servers = down === 0 ? "" : ` ${down} of ${nodes.length} repository servers ${down === 1 ? "does" : "do"} not answer.`;
+  const servers =
+    down === 0 ? "" : ` ${down} of ${nodes.length} repository servers ${down === 1 ? "does" : "do"} not answer.`;
   if (degraded > 0) {
     const subject = degraded === 1 ? "1 repository has" : `${degraded} repositories have`;
     return { good: false, sentence: `${subject} fewer complete replicas than wanted.${servers}` };
   }
-  const all = total === 0 ? "There are no repositories yet." : total === 1 ? "The repository has all its replicas." : `All ${total} repositories have all their replicas.`;
+  const all =
+    total === 0
+      ? "There are no repositories yet."
+      : total === 1
+        ? "The repository has all its replicas."
+        : `All ${total} repositories have all their replicas.`;
   return { good: down === 0, sentence: `${all}${servers}` };
 }
 
@@ -120,7 +127,11 @@ function mark(state: string, title: string): string {
 
 function size(bytes: number): string {
   if (bytes < 1000) return `${bytes} B`;
-  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+  return bytes < 1e6
+    ? `${(bytes / 1e3).toFixed(1)} kB`
+    : bytes < 1e9
+      ? `${(bytes / 1e6).toFixed(1)} MB`
+      : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 function time(ms: number): string {
@@ -128,5 +139,10 @@ function time(ms: number): string {
 }
 
 function escape(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;").replaceAll("'", "&#39;");
+  return text
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
+    .replaceAll('"', "&quot;")
+    .replaceAll("'", "&#39;");
 }

@@ -88,7 +88,8 @@ export class ReplicaApplier {
         // It has not seen the pushes before this one: send what is between, the newest value of each ref.
         const entries = await store.readRefLog(repositoryId, outcome.generation, logEntriesMax);
         const last = entries.at(-1);
-        if (outcome.generation < 0 || last === undefined || entries[0]?.generation !== outcome.generation + 1) return false;
+        if (outcome.generation < 0 || last === undefined || entries[0]?.generation !== outcome.generation + 1)
+          return false;
         const missed = updatesOf(entries.map((entry) => entry.changes));
         request = { base: outcome.generation, generation: last.generation, updates: missed };
       }

@@ -84,7 +84,8 @@ export function parseGitUrl(method: string, url: string): GitRequest {
   const path = queryStart < 0 ? url : url.slice(0, queryStart);
   const parsed = /^\/git\/(.+)\/(info\/refs|git-upload-pack|git-receive-pack)$/.exec(path);
   const [, rawName, endpoint] = parsed ?? [];
-  if (rawName === undefined || endpoint === undefined) throw new GitmeshError("not-found", "no git endpoint has this URL");
+  if (rawName === undefined || endpoint === undefined)
+    throw new GitmeshError("not-found", "no git endpoint has this URL");
   if (endpoint !== "info/refs") {
     if (method !== "POST") throw new GitmeshError("method-not-allowed", `${endpoint} takes POST`);
     return { kind: "call", name: repositoryNameFromUrlPath(rawName), service: endpoint as Service };
@@ -96,7 +97,10 @@ export function parseGitUrl(method: string, url: string): GitRequest {
   }
   const [service] = services;
   if (services.length > 1 || (service !== "git-upload-pack" && service !== "git-receive-pack")) {
-    throw new GitmeshError("service-not-offered", "this service is not offered: git-upload-pack and git-receive-pack are");
+    throw new GitmeshError(
+      "service-not-offered",
+      "this service is not offered: git-upload-pack and git-receive-pack are",
+    );
   }
   return { kind: "advertise", name: repositoryNameFromUrlPath(rawName), service };
 }

@@ -19,7 +19,9 @@ async function migrated(): Promise<Store> {
 test("one of two holds it; the other takes over when it runs out, with a higher fencing number", async () => {
   const store = await migrated();
   const clock = new ManualClock();
-  const [one, other] = ["one", "other"].map((holder) => new LeaseKeeper({ store, clock, log, name: "repair", holder, leaseMs }));
+  const [one, other] = ["one", "other"].map(
+    (holder) => new LeaseKeeper({ store, clock, log, name: "repair", holder, leaseMs }),
+  );
   assert(one !== undefined && other !== undefined);
   await one.tryOnce();
   await other.tryOnce();
@@ -48,7 +50,9 @@ test("a store that does not answer in time gives no lease", async () => {
     clock.advance(leaseMs);
     return lease;
   };
-  const slow = new Proxy(store, { get: (target, key) => (key === "acquireLease" ? acquireLease : Reflect.get(target, key)) });
+  const slow = new Proxy(store, {
+    get: (target, key) => (key === "acquireLease" ? acquireLease : Reflect.get(target, key)),
+  });
   const keeper = new LeaseKeeper({ store: slow, clock, log, name: "repair", holder: "one", leaseMs });
   await keeper.tryOnce();
   assert.equal(keeper.isHolder, false);
@@ -62,7 +66,9 @@ test("a stopped holder gives it back at once, and survives a store that is down"
     if (down) throw new GitmeshError("store-unavailable", "down");
     return store.acquireLease(...args);
   };
-  const flaky = new Proxy(store, { get: (target, key) => (key === "acquireLease" ? acquireLease : Reflect.get(target, key).bind(target)) });
+  const flaky = new Proxy(store, {
+    get: (target, key) => (key === "acquireLease" ? acquireLease : Reflect.get(target, key).bind(target)),
+  });
   const stop = new AbortController();
   const keeper = new LeaseKeeper({ store: flaky, clock, log, name: "repair", holder: "one", leaseMs });
   await keeper.tryOnce();

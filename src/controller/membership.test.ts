@@ -32,7 +32,13 @@ async function setUp(wallMs?: number) {
     return store.listNodes();
   };
   const view = new Proxy(store, { get: (target, key) => (key === "listNodes" ? listNodes : Reflect.get(target, key)) });
-  const membership = new Membership({ store: view, clock, log: createLogger("test", "silent"), heartbeatIntervalMs, nodeTimeoutMs });
+  const membership = new Membership({
+    store: view,
+    clock,
+    log: createLogger("test", "silent"),
+    heartbeatIntervalMs,
+    nodeTimeoutMs,
+  });
   await membership.refresh();
   const pass = async (ms: number): Promise<void> => {
     for (let passed = 0; passed < ms; passed += heartbeatIntervalMs) {

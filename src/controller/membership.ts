@@ -58,7 +58,10 @@ export class Membership {
     const observed = this.#nodes.get(nodeId);
     if (observed === undefined) return;
     if (!this.#view(observed).suspect) {
-      this.#options.log.warn({ nodeId, url: observed.record.url, error: messageOf(error) }, "repository server does not answer");
+      this.#options.log.warn(
+        { nodeId, url: observed.record.url, error: messageOf(error) },
+        "repository server does not answer",
+      );
     }
     observed.suspectUntilMs = this.#options.clock.monotonicMs() + suspectMs;
   }

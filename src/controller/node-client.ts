@@ -120,18 +120,20 @@ export class NodeClient {
   }
 
   /** Begins to stage a push's pack: the caller writes the pack's bytes and awaits the result. */
-  stage(
-    nodeUrl: string,
-    repositoryId: string,
-    header: StageHeader,
-    onProgress: (text: string) => void,
-  ): StageCall {
+  stage(nodeUrl: string, repositoryId: string, header: StageHeader, onProgress: (text: string) => void): StageCall {
     const body = new PassThrough({ writableHighWaterMark: stageBufferBytes, readableHighWaterMark: 64 * 1024 });
     const abort = new AbortController();
     // The stream is destroyed by an abort; its error is told through `result` alone.
     body.on("error", () => {});
     body.write(`${JSON.stringify(header)}\n`);
-    const result = this.#stream(nodeUrl, nodePaths.stage(repositoryId), body, abort.signal, stageResultSchema, onProgress);
+    const result = this.#stream(
+      nodeUrl,
+      nodePaths.stage(repositoryId),
+      body,
+      abort.signal,
+      stageResultSchema,
+      onProgress,
+    );
     // Whoever drops a call does not await it.
     result.catch(() => {});
     const settled = result.then(

@@ -15,7 +15,9 @@ export interface NodeRouteDependencies {
   readonly membership: Membership;
 }
 
-const idParameter = z.object({ id: z.string().max(2048).describe("Id, HOST:PORT or (encoded) URL of the repository server") });
+const idParameter = z.object({
+  id: z.string().max(2048).describe("Id, HOST:PORT or (encoded) URL of the repository server"),
+});
 const namesInAnswerMax = 5;
 
 export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependencies): Promise<void> {
@@ -36,7 +38,9 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
       await membership.refresh();
       const nodes = membership.nodes().toSorted((one, other) => one.url.localeCompare(other.url));
       const withReplicas = request.query.repos !== "false";
-      return Promise.all(nodes.map(async (node) => nodeView(node, withReplicas ? await store.listReplicasOfNode(node.id) : [])));
+      return Promise.all(
+        nodes.map(async (node) => nodeView(node, withReplicas ? await store.listReplicasOfNode(node.id) : [])),
+      );
     },
   );
 
@@ -61,7 +65,8 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
     {
       schema: {
         summary: "Forget a dead repository server",
-        description: "Only a dead one, and only when every repository has its wanted READY replicas elsewhere, or by force.",
+        description:
+          "Only a dead one, and only when every repository has its wanted READY replicas elsewhere, or by force.",
         tags: ["nodes"],
         params: idParameter,
         querystring: removeNodeQuerySchema,
@@ -90,8 +95,11 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
 async function findNode(membership: Membership, id: string): Promise<ClusterNode> {
   await membership.refresh();
   const wanted = id.replace(/\/+$/, "");
-  const found = membership.nodes().find((node) => node.id === wanted || node.url === wanted || new URL(node.url).host === wanted);
-  if (found === undefined) throw new GitmeshError("node-not-found", `there is no repository server ${id.slice(0, 200)}`);
+  const found = membership
+    .nodes()
+    .find((node) => node.id === wanted || node.url === wanted || new URL(node.url).host === wanted);
+  if (found === undefined)
+    throw new GitmeshError("node-not-found", `there is no repository server ${id.slice(0, 200)}`);
   return found;
 }
 

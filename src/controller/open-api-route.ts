@@ -28,7 +28,11 @@ export async function openApi(app: FastifyInstance, version: string): Promise<vo
   await app.register(swagger, {
     openapi: {
       openapi: "3.1.0",
-      info: { title: "gitmesh", version, description: "A distributed git server cluster. Errors are RFC 9457 problem documents." },
+      info: {
+        title: "gitmesh",
+        version,
+        description: "A distributed git server cluster. Errors are RFC 9457 problem documents.",
+      },
       tags: [{ name: "repositories" }, { name: "nodes" }, { name: "cluster" }],
     },
     transform: (route) => {
@@ -56,7 +60,8 @@ function describeProblems(document: Document): Document {
   const paths = ("paths" in document ? document.paths : undefined) ?? {};
   for (const path of Object.values(paths)) {
     for (const operation of Object.values(path ?? {})) {
-      const responses = (operation as { responses?: Record<string, { content?: Record<string, unknown> }> }).responses ?? {};
+      const responses =
+        (operation as { responses?: Record<string, { content?: Record<string, unknown> }> }).responses ?? {};
       for (const [status, response] of Object.entries(responses)) {
         const json = response.content?.["application/json"];
         if (Number(status) >= 400 && json !== undefined) response.content = { "application/problem+json": json };

@@ -70,7 +70,10 @@ export function refuseAll(admitted: Admitted, refusal: string): RefResult[] {
   return admitted.changes.map((change) => ({ name: change.name, refusal: change.refusal ?? refusal }));
 }
 
-function ancestorToCheck(change: { name: RefName; oldOid: ObjectId | undefined }, repository: Repository): ObjectId | undefined {
+function ancestorToCheck(
+  change: { name: RefName; oldOid: ObjectId | undefined },
+  repository: Repository,
+): ObjectId | undefined {
   return repository.denyNonFastForwards && change.name.startsWith("refs/heads/") ? change.oldOid : undefined;
 }
 

@@ -15,7 +15,7 @@ import { PktReader, sideBand } from "../protocol/pkt-line.ts";
 import { parseReceivePackRequest, type ReceivePackRequest } from "../protocol/receive-pack-request.ts";
 import { reportStatus } from "../protocol/report-status.ts";
 import type { CommitOutcome, RefResult, Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
-import { ReplicaApplier } from "./apply.ts";
+import type { ReplicaApplier } from "./apply.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { refuseAll, requestedChanges, tipsToStage, withStagedTips, type Admitted } from "./push-commands.ts";
@@ -65,7 +65,11 @@ export class ReceivePack {
     const { repository, replicas } = input.repository;
     const { settings, membership } = this.#deps;
     const reader = new PktReader(input.body);
-    const request = await parseReceivePackRequest(reader, { commandsMax: settings.commandsMax }, repository.objectFormat);
+    const request = await parseReceivePackRequest(
+      reader,
+      { commandsMax: settings.commandsMax },
+      repository.objectFormat,
+    );
     const answer = new Answer(request, this.#deps.clock);
     if (request.empty) {
       answer.end();
@@ -143,7 +147,8 @@ export class ReceivePack {
       for (const release of releases) release();
     }
     for (const [nodeId, result] of staged.results) {
-      if (result.kind === "unreachable" && !staged.tooLarge) membership.reportFailure(nodeId, new Error(result.message));
+      if (result.kind === "unreachable" && !staged.tooLarge)
+        membership.reportFailure(nodeId, new Error(result.message));
       if (result.kind !== "staged") log.warn({ nodeId, ...result }, "replica dropped out of a push");
     }
     if (staged.tooLarge) await drain(reader.rest());

@@ -37,7 +37,10 @@ export class RefSnapshots {
   /** Keeps about `bytesMax` bytes. */
   constructor(store: Store, bytesMax: number) {
     this.#store = store;
-    this.#cache = new LRUCache({ maxSize: bytesMax, sizeCalculation: (cached) => cached.refsBytes + cached.encodedBytes });
+    this.#cache = new LRUCache({
+      maxSize: bytesMax,
+      sizeCalculation: (cached) => cached.refsBytes + cached.encodedBytes,
+    });
   }
 
   /** The refs of a repository that was just read from the store. Throws "repository-not-found" if it is gone by now. */

@@ -38,7 +38,8 @@ export function planRepair(
 ): RepairPlan {
   const nodeOf = new Map(nodes.map((node) => [node.id, node]));
   const isLive = (nodeId: string): boolean => nodeOf.get(nodeId)?.alive === true;
-  const isLost = (nodeId: string): boolean => (nodeOf.get(nodeId)?.silentMs ?? Infinity) >= rules.repairGraceMs && !isLive(nodeId);
+  const isLost = (nodeId: string): boolean =>
+    (nodeOf.get(nodeId)?.silentMs ?? Infinity) >= rules.repairGraceMs && !isLive(nodeId);
   const readyLive = replicas.filter(({ state, nodeId }) => state === "READY" && isLive(nodeId));
   const wanted = repository.replicasWanted;
   const steps: RepairStep[] = [];
@@ -66,10 +67,19 @@ export function planRepair(
   for (const { nodeId, state } of replicas) {
     const elsewhere = readyLive.filter((ready) => ready.nodeId !== nodeId).length;
     if (state === "QUARANTINED" || elsewhere < wanted) continue;
-    if (isLost(nodeId)) steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "its repository server is gone" });
-    else if (surplus.includes(nodeId)) steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "surplus" });
+    if (isLost(nodeId))
+      steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "its repository server is gone" });
+    else if (surplus.includes(nodeId))
+      steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "surplus" });
   }
-  return { steps, stuck: stuckReason(replicas.some(({ state }) => state === "READY"), readyLive.length, unplaced) };
+  return {
+    steps,
+    stuck: stuckReason(
+      replicas.some(({ state }) => state === "READY"),
+      readyLive.length,
+      unplaced,
+    ),
+  };
 }
 
 type Replicas = RepositoryWithReplicas["replicas"];
@@ -86,7 +96,9 @@ function surplusOf(
   const usage = ({ nodeId }: Replicas[number]): number => nodeOf.get(nodeId)?.diskUsage ?? 1;
   return counted
     .map((replica, order) => ({ replica, order, spare: readyLive.includes(replica) ? 1 : 0 }))
-    .toSorted((one, other) => one.spare - other.spare || usage(other.replica) - usage(one.replica) || other.order - one.order)
+    .toSorted(
+      (one, other) => one.spare - other.spare || usage(other.replica) - usage(one.replica) || other.order - one.order,
+    )
     .slice(0, over)
     .map(({ replica }) => replica.nodeId);
 }

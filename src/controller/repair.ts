@@ -105,9 +105,14 @@ export class Repair {
     const { membership, settings, clock, log } = this.#deps;
     const { id, name } = found.repository;
     if (this.#running.has(id) || signal.aborted) return;
-    const rules = { repairGraceMs: settings.repairGraceMs, diskUsageMax: settings.diskUsageMax, random: clock.random };
+    const rules = {
+      repairGraceMs: settings.repairGraceMs,
+      diskUsageMax: settings.diskUsageMax,
+      random: () => clock.random(),
+    };
     const plan = planRepair(found, membership.nodes(), rules);
-    if (plan.stuck !== "" && !this.#stuck.has(id)) log.error({ repository: name, reason: plan.stuck }, "repair is stuck");
+    if (plan.stuck !== "" && !this.#stuck.has(id))
+      log.error({ repository: name, reason: plan.stuck }, "repair is stuck");
     if (plan.stuck === "") this.#stuck.delete(id);
     else this.#stuck.add(id);
     const steps = plan.steps.filter((step) => this.#isDue(id, step));
@@ -148,7 +153,10 @@ export class Repair {
       } catch (error) {
         if (signal.aborted) return;
         this.#backoff.failed(key);
-        this.#deps.log.warn({ repository: name, nodeId: step.nodeId, step: step.kind, error: messageOf(error) }, "a repair failed");
+        this.#deps.log.warn(
+          { repository: name, nodeId: step.nodeId, step: step.kind, error: messageOf(error) },
+          "a repair failed",
+        );
       }
     }
   }
@@ -175,11 +183,17 @@ export class Repair {
     if ((await applier.applyFromLog(repositoryId, nodeId, generation)) !== undefined) return;
     const found = await store.getRepository(repositoryId);
     const state = found?.replicas.find((replica) => replica.nodeId === nodeId);
-    const readyElsewhere = found?.replicas.some((replica) => replica.state === "READY" && replica.nodeId !== nodeId) === true;
+    const readyElsewhere =
+      found?.replicas.some((replica) => replica.state === "READY" && replica.nodeId !== nodeId) === true;
     const [oldest] = await store.readRefLog(repositoryId, generation, 1);
     // The log no longer reaches back that far: a catch-up brings all refs.
     if (state?.state === "READY" && readyElsewhere && oldest !== undefined && oldest.generation > generation + 1) {
-      await store.markStale(repositoryId, [nodeId], `its refs are at generation ${generation}, before the ref log`, clock.nowMs());
+      await store.markStale(
+        repositoryId,
+        [nodeId],
+        `its refs are at generation ${generation}, before the ref log`,
+        clock.nowMs(),
+      );
       return;
     }
     throw new Error(`it did not apply what follows generation ${generation}`);

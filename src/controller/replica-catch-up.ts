@@ -83,7 +83,8 @@ export class ReplicaCatchUp {
       const result = await nodeClient.catchUp(node.url, header, pairs(refs), () => {}, signal);
       if (result.kind !== "caught-up") throw new Error(result.message);
     } catch (error) {
-      if (error instanceof NodeCallError && error.unreachable && !signal.aborted) membership.reportFailure(nodeId, error);
+      if (error instanceof NodeCallError && error.unreachable && !signal.aborted)
+        membership.reportFailure(nodeId, error);
       throw error;
     } finally {
       release();

@@ -29,7 +29,10 @@ export class RepositoryChanges {
    * replica that has it: "no-ready-replica" otherwise, before anything is changed.
    * Throws "repository-exists" too.
    */
-  async update({ repository, replicas }: RepositoryWithReplicas, patch: RepositoryPatch): Promise<RepositoryWithReplicas> {
+  async update(
+    { repository, replicas }: RepositoryWithReplicas,
+    patch: RepositoryPatch,
+  ): Promise<RepositoryWithReplicas> {
     const { store, membership } = this.#deps;
     const newHead = patch.defaultBranch !== undefined && patch.defaultBranch !== repository.defaultBranch;
     const route = routeRead(replicas, membership.nodes(), 0);

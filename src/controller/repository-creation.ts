@@ -72,7 +72,12 @@ export class RepositoryCreation {
       ...missing.map(({ id }) => ({ nodeId: id, created: false })),
     ];
     try {
-      await store.createRepository({ ...replica, replicasWanted: request.replicas, createdMs: clock.nowMs(), placements });
+      await store.createRepository({
+        ...replica,
+        replicasWanted: request.replicas,
+        createdMs: clock.nowMs(),
+        placements,
+      });
     } catch (error) {
       // Only when it is certain that there is no record: after a lost answer there may be one.
       if (error instanceof GitmeshError && error.code === "repository-exists") {
@@ -92,12 +97,16 @@ export class RepositoryCreation {
       diskUsageMax: settings.diskUsageMax,
       exclude: new Set(),
       placedOn: (nodeId) => this.#placed.get(nodeId) ?? 0,
-      random: clock.random,
+      random: () => clock.random(),
     });
   }
 
   /** On `wanted` of the live nodes; one that fails is replaced by the next. Returns those that have it now. */
-  async #createReplicas(replica: ReplicaDescription, ranked: readonly ClusterNode[], wanted: number): Promise<ClusterNode[]> {
+  async #createReplicas(
+    replica: ReplicaDescription,
+    ranked: readonly ClusterNode[],
+    wanted: number,
+  ): Promise<ClusterNode[]> {
     const candidates = ranked.filter((node) => node.alive);
     const created: ClusterNode[] = [];
     while (created.length < wanted && candidates.length > 0) {

@@ -88,7 +88,11 @@ export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRou
         tags: ["repositories"],
         params: nameParameter,
         body: createRepositoryRequestSchema.nullish(),
-        response: { 201: repositoryViewSchema, 204: z.undefined().describe("Deleted"), ...problems(400, 404, 409, 415, 503) },
+        response: {
+          201: repositoryViewSchema,
+          204: z.undefined().describe("Deleted"),
+          ...problems(400, 404, 409, 415, 503),
+        },
       },
     },
     async (request, reply) => {

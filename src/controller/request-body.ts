@@ -19,7 +19,10 @@ export function decodedBody(body: IncomingMessage): AsyncIterable<Buffer> {
     case "deflate":
       return decodedBy(body, createInflate());
     default:
-      throw new GitmeshError("unsupported-media-type", `Content-Encoding '${encoding}' is not understood: gzip, deflate or none is`);
+      throw new GitmeshError(
+        "unsupported-media-type",
+        `Content-Encoding '${encoding}' is not understood: gzip, deflate or none is`,
+      );
   }
 }
 

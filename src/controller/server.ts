@@ -42,7 +42,12 @@ export async function startController(
   { log, clock }: { log: Logger; clock: Clock },
 ): Promise<RunningController> {
   const store = await openStore(settings.database, { clock, log });
-  const nodeClient = new NodeClient({ secret: settings.secret, connectMs: settings.nodeConnectMs, idleMs: settings.nodeIdleMs, clock });
+  const nodeClient = new NodeClient({
+    secret: settings.secret,
+    connectMs: settings.nodeConnectMs,
+    idleMs: settings.nodeIdleMs,
+    clock,
+  });
   const stopping = new AbortController();
   const closeBase = async (): Promise<void> => {
     stopping.abort();
@@ -105,7 +110,8 @@ async function readyStore(store: Store, clock: Clock, log: Logger): Promise<void
       return;
     } catch (error) {
       if (!(error instanceof GitmeshError) || error.code !== "store-unavailable") throw error;
-      if (clock.monotonicMs() > endMs) throw new Error(`The metadata store does not answer: ${messageOf(error)}`, { cause: error });
+      if (clock.monotonicMs() > endMs)
+        throw new Error(`The metadata store does not answer: ${messageOf(error)}`, { cause: error });
       if (!told) log.warn({ error: messageOf(error) }, "waiting for the metadata store");
       await clock.sleep(storeRetryMs);
     }

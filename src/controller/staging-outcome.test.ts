@@ -30,8 +30,18 @@ const table = [
   { name: "two died", targets: three, staged: staged(ok(), gone, gone), unpack: tooFew(1) },
   { name: "two have no room", targets: three, staged: staged(ok(), full, full), unpack: tooFew(1) },
   { name: "a bad pack", targets: three, staged: staged(bad, bad, bad), unpack: "pack is corrupted (SHA1 mismatch)" },
-  { name: "a bad pack, the others died", targets: three, staged: staged(bad, gone, gone), unpack: "pack is corrupted (SHA1 mismatch)" },
-  { name: "a pack that one replica alone finds bad", targets: three, staged: staged(bad, ok(), ok()), holders: ["n2", "n3"] },
+  {
+    name: "a bad pack, the others died",
+    targets: three,
+    staged: staged(bad, gone, gone),
+    unpack: "pack is corrupted (SHA1 mismatch)",
+  },
+  {
+    name: "a pack that one replica alone finds bad",
+    targets: three,
+    staged: staged(bad, ok(), ok()),
+    holders: ["n2", "n3"],
+  },
   {
     name: "a PREPARING replica holds it but does not count",
     targets: targets(true, false, false),
@@ -50,10 +60,31 @@ const table = [
     staged: staged(ok(), ok(), ok([missing])),
     holders: ["n1", "n2"],
   },
-  { name: "a READY replica that lost objects drops out", targets: three, staged: staged(ok(), ok([missing]), ok()), holders: ["n1", "n3"] },
-  { name: "missing for most", targets: three, staged: staged(ok([missing]), ok(), ok([missing])), holders: ["n1", "n3"], first: "missing" },
-  { name: "nothing was sent", targets: three, staged: { ...staged(ok(), ok(), ok()), packBytes: 0 }, unpack: "eof before pack header was fully read" },
-  { name: "too much was sent", targets: three, staged: { ...staged(gone, gone, gone), tooLarge: true }, unpack: "pack exceeds maximum allowed size" },
+  {
+    name: "a READY replica that lost objects drops out",
+    targets: three,
+    staged: staged(ok(), ok([missing]), ok()),
+    holders: ["n1", "n3"],
+  },
+  {
+    name: "missing for most",
+    targets: three,
+    staged: staged(ok([missing]), ok(), ok([missing])),
+    holders: ["n1", "n3"],
+    first: "missing",
+  },
+  {
+    name: "nothing was sent",
+    targets: three,
+    staged: { ...staged(ok(), ok(), ok()), packBytes: 0 },
+    unpack: "eof before pack header was fully read",
+  },
+  {
+    name: "too much was sent",
+    targets: three,
+    staged: { ...staged(gone, gone, gone), tooLarge: true },
+    unpack: "pack exceeds maximum allowed size",
+  },
 ];
 
 for (const row of table) {

@@ -25,7 +25,10 @@ export function judgeStaging(targets: readonly WriteTarget[], staged: StagedPack
   if (staged.packBytes === 0) {
     return { kind: "refused", unpack: "eof before pack header was fully read", refusal: "unpacker error" };
   }
-  const groups = new Map<string, { readonly tips: readonly TipResult[]; readonly ready: string[]; readonly all: string[] }>();
+  const groups = new Map<
+    string,
+    { readonly tips: readonly TipResult[]; readonly ready: string[]; readonly all: string[] }
+  >();
   for (const target of targets) {
     const result = staged.results.get(target.nodeId);
     if (result?.kind !== "staged") continue;

@@ -72,7 +72,9 @@ export async function stagePack(
 }
 
 async function resultsOf(uploads: readonly Upload[]): Promise<ReadonlyMap<string, ReplicaStageResult>> {
-  const results = await Promise.all(uploads.map(async (upload) => [upload.target.nodeId, await upload.result()] as const));
+  const results = await Promise.all(
+    uploads.map(async (upload) => [upload.target.nodeId, await upload.result()] as const),
+  );
   return new Map(results);
 }
 

@@ -2,7 +2,13 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { GitmeshError } from "../base/errors.ts";
-import { apiPaths, clusterViewSchema, healthViewSchema, readyViewSchema, type ClusterView } from "../protocol/public-api.ts";
+import {
+  apiPaths,
+  clusterViewSchema,
+  healthViewSchema,
+  readyViewSchema,
+  type ClusterView,
+} from "../protocol/public-api.ts";
 import type { Store } from "../store/store.ts";
 import type { LeaseKeeper } from "./lease.ts";
 import type { Membership } from "./membership.ts";
@@ -53,7 +59,8 @@ export async function statusRoutes(app: FastifyInstance, deps: StatusRouteDepend
     {
       schema: {
         summary: "The controller can serve: the store answers",
-        description: "Whether a single repository can be read or written is a question of its replicas: see /api/cluster.",
+        description:
+          "Whether a single repository can be read or written is a question of its replicas: see /api/cluster.",
         tags: ["cluster"],
         response: { 200: readyViewSchema, ...problems(503) },
       },

@@ -63,7 +63,8 @@ export class UploadPack {
     if (parseGitProtocol(request.gitProtocol) !== 2) return this.#fetch(request);
     const { repository } = request.repository;
     const { command, capabilities, args } = await parseV2Request(new PktReader(Readable.from([request.body])));
-    const format = capabilities.find((line) => line.startsWith("object-format="))?.slice("object-format=".length) ?? "sha1";
+    const format =
+      capabilities.find((line) => line.startsWith("object-format="))?.slice("object-format=".length) ?? "sha1";
     if (command !== "" && format !== repository.objectFormat) {
       return errorPkt(`this repository's object format is ${repository.objectFormat}, not ${format}`);
     }
@@ -123,7 +124,10 @@ export class UploadPack {
       answer.body.on("error", (error: Error & { code?: string }) => {
         // A client that left has ended the node's answer: that says nothing about the node.
         if (!begun || signal.aborted || error.code === "UND_ERR_ABORTED") return;
-        this.#deps.log.warn({ nodeId: target.nodeId, repository: repository.name, error: error.message }, "a fetch broke off");
+        this.#deps.log.warn(
+          { nodeId: target.nodeId, repository: repository.name, error: error.message },
+          "a fetch broke off",
+        );
         membership.reportFailure(target.nodeId, error);
       });
       answer.body.on("close", release);
@@ -139,7 +143,10 @@ export class UploadPack {
 
   async #judgeFailure(target: ReadTarget, repository: Repository, error: unknown): Promise<void> {
     const { membership, store, clock, log } = this.#deps;
-    log.warn({ nodeId: target.nodeId, repository: repository.name, error: messageOf(error) }, "a replica did not serve a fetch");
+    log.warn(
+      { nodeId: target.nodeId, repository: repository.name, error: messageOf(error) },
+      "a replica did not serve a fetch",
+    );
     if (!(error instanceof NodeCallError) || error.unreachable) {
       membership.reportFailure(target.nodeId, error);
     } else if (error.code === "replica-not-found") {

@@ -33,7 +33,9 @@ export class Applier {
       const { generation } = await this.#deps.repositories.record(id);
       if (generation >= request.generation) return generation;
       if (generation < request.base) {
-        throw new GitmeshError("generation-gap", `the replica is at generation ${generation}`, { fields: { generation } });
+        throw new GitmeshError("generation-gap", `the replica is at generation ${generation}`, {
+          fields: { generation },
+        });
       }
       const directory = await this.#deps.repositories.open(id);
       await updateRefs(this.#deps.git, directory, request.updates);

@@ -90,7 +90,15 @@ export class CatchUp {
     signal: AbortSignal,
     onProgress: (text: string) => void,
   ): Promise<void> {
-    const args = ["fetch", "--quiet", "--stdin", "--no-write-fetch-head", "--no-tags", "--no-auto-gc", "--no-show-forced-updates"];
+    const args = [
+      "fetch",
+      "--quiet",
+      "--stdin",
+      "--no-write-fetch-head",
+      "--no-tags",
+      "--no-auto-gc",
+      "--no-show-forced-updates",
+    ];
     const run = await this.#deps.git.attempt(
       {
         args: [...args, sourceUrl],

@@ -5,7 +5,10 @@ import type { Git, GitRun } from "./git.ts";
 import { refsAreSound } from "./ref-updates.ts";
 
 type Tips = StageHeader["tips"];
-type Place = Pick<GitRun, "directory"> & { readonly env?: Readonly<Record<string, string>>; readonly signal?: AbortSignal };
+type Place = Pick<GitRun, "directory"> & {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+};
 
 /** When the check of all tips together fails, so many are checked one by one; beyond that all are called missing. */
 const singleChecksMax = 1000;
@@ -34,7 +37,8 @@ export async function checkTips(git: Git, place: Place, tips: Tips): Promise<Tip
 async function connectedTips(git: Git, place: Place, tips: Tips): Promise<Set<string>> {
   const oids = [...new Set(tips.map((tip) => tip.oid))];
   if (await isConnected(git, place, oids)) return new Set(oids);
-  if (!(await refsAreSound(git, place.directory))) throw new GitmeshError("git-failed", "refs of the replica are broken");
+  if (!(await refsAreSound(git, place.directory)))
+    throw new GitmeshError("git-failed", "refs of the replica are broken");
   const connected = new Set<string>();
   if (oids.length === 1 || oids.length > singleChecksMax) return connected;
   for (const oid of oids) if (await isConnected(git, place, [oid])) connected.add(oid);

@@ -15,7 +15,11 @@ const waitMs = 10_000;
 const pollMs = 50;
 
 /** Throws one sentence when another live process has the directory. Returns what gives it back. */
-export async function lockDirectory(directory: string, pids: readonly number[], clock: Clock): Promise<() => Promise<void>> {
+export async function lockDirectory(
+  directory: string,
+  pids: readonly number[],
+  clock: Clock,
+): Promise<() => Promise<void>> {
   await mkdir(directory, { recursive: true });
   const path = join(directory, "lock.json");
   const endMs = clock.monotonicMs() + waitMs;

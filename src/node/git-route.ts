@@ -20,12 +20,18 @@ const query = z.object({ service: z.literal("git-upload-pack") });
 export function gitRoutes(app: FastifyInstance, deps: GitRouteDependencies): void {
   void app.register(async (scope) => {
     rawBodyRoutes(scope);
-    scope.get(`${nodePaths.git(":id")}/info/refs`, { schema: { params, querystring: query } }, async (request, reply) => {
-      const { id } = params.parse(request.params);
-      const { signal } = abortOf(reply);
-      const answer = await deps.limiter.run(id, signal, () => deps.uploadPack.advertise(id, protocolOf(request), signal));
-      return uncached(reply).type("application/x-git-upload-pack-advertisement").send(answer);
-    });
+    scope.get(
+      `${nodePaths.git(":id")}/info/refs`,
+      { schema: { params, querystring: query } },
+      async (request, reply) => {
+        const { id } = params.parse(request.params);
+        const { signal } = abortOf(reply);
+        const answer = await deps.limiter.run(id, signal, () =>
+          deps.uploadPack.advertise(id, protocolOf(request), signal),
+        );
+        return uncached(reply).type("application/x-git-upload-pack-advertisement").send(answer);
+      },
+    );
     scope.post(`${nodePaths.git(":id")}/git-upload-pack`, { schema: { params } }, async (request, reply) => {
       await serve(deps, params.parse(request.params).id, request, reply);
       return reply;
@@ -34,13 +40,18 @@ export function gitRoutes(app: FastifyInstance, deps: GitRouteDependencies): voi
 }
 
 /** Holds the repository's place among the git processes until the answer is sent. */
-async function serve(deps: GitRouteDependencies, id: string, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function serve(
+  deps: GitRouteDependencies,
+  id: string,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
   const { signal, closed } = abortOf(reply);
   await deps.limiter.run(id, signal, async () => {
     const answer = await deps.uploadPack.serve(id, protocolOf(request), decoded(request), signal);
     void uncached(reply).type("application/x-git-upload-pack-result");
     answer.rest.unshift(answer.first);
-    void answer.process.exit.then(({ code }) => {
+    void answer.git.exit.then(({ code }) => {
       // What was sent so far is no whole answer: it must not look like one.
       if (code !== 0) answer.rest.destroy(new Error("git failed"));
     });
@@ -65,7 +76,9 @@ function protocolOf(request: FastifyRequest): string | undefined {
 }
 
 function uncached(reply: FastifyReply): FastifyReply {
-  return reply.header("cache-control", "no-cache, max-age=0, must-revalidate").header("expires", "Fri, 01 Jan 1980 00:00:00 GMT");
+  return reply
+    .header("cache-control", "no-cache, max-age=0, must-revalidate")
+    .header("expires", "Fri, 01 Jan 1980 00:00:00 GMT");
 }
 
 function abortOf(reply: FastifyReply): { readonly signal: AbortSignal; readonly closed: Promise<void> } {

@@ -11,12 +11,16 @@ export function isNodeFailure(exit: GitExit): boolean {
 
 /** git's words for a bad pack, on one line, without "fatal:". */
 export function badPackMessage(stderr: string): string {
-  const lines = stderr.split(/[\r\n]+/).filter((line) => line !== "" && !/^(?:Receiving|Resolving|Indexing) /.test(line));
+  const lines = stderr
+    .split(/[\r\n]+/)
+    .filter((line) => line !== "" && !/^(?:Receiving|Resolving|Indexing) /.test(line));
   const error = lines.find((line) => line.startsWith("error: "));
   const fatal = lines.find((line) => line.startsWith("fatal: "));
-  return [error, fatal]
-    .filter((line) => line !== undefined)
-    .map((line) => line.replace(/^(?:error|fatal): /, ""))
-    .join(": ")
-    .slice(0, 500) || "index-pack abnormal exit";
+  return (
+    [error, fatal]
+      .filter((line) => line !== undefined)
+      .map((line) => line.replace(/^(?:error|fatal): /, ""))
+      .join(": ")
+      .slice(0, 500) || "index-pack abnormal exit"
+  );
 }

@@ -5,7 +5,15 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-const topLevelLocks = ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock", "gitmesh.json.new", "HEAD.new", "shallow.lock"];
+const topLevelLocks = [
+  "HEAD.lock",
+  "packed-refs.lock",
+  "packed-refs.new",
+  "config.lock",
+  "gitmesh.json.new",
+  "HEAD.new",
+  "shallow.lock",
+];
 
 export async function removeLeftovers(directory: string): Promise<void> {
   for (const name of topLevelLocks) await rm(join(directory, name), { force: true });
@@ -16,7 +24,8 @@ export async function removeLeftovers(directory: string): Promise<void> {
   }
   const packs = join(objects, "pack");
   for (const name of await readdir(packs).catch(() => [])) {
-    if (/^(?:tmp_|\.tmp-)/.test(name) || name.endsWith(".lock")) await rm(join(packs, name), { recursive: true, force: true });
+    if (/^(?:tmp_|\.tmp-)/.test(name) || name.endsWith(".lock"))
+      await rm(join(packs, name), { recursive: true, force: true });
   }
 }
 

@@ -89,7 +89,11 @@ async function stage(deps: ReplicaRouteDependencies, request: FastifyRequest, re
   );
 }
 
-async function catchUp(deps: ReplicaRouteDependencies, request: FastifyRequest, reply: FastifyReply): Promise<Readable> {
+async function catchUp(
+  deps: ReplicaRouteDependencies,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<Readable> {
   const { id } = params.parse(request.params);
   const body = new JsonLineReader(rawBody(request));
   const signal = abortedWith(request, reply);

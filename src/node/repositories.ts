@@ -200,7 +200,10 @@ export class Repositories {
     const config = await readFile(join(directory, "config"), "utf8");
     // For people who look into the directory. Names have no character that means something in a config.
     await writeFileDurably(join(directory, "config"), `${config.split("[gitmesh]")[0]}[gitmesh]\n\tname = ${name}\n`);
-    await writeFile(join(directory, "description"), `${name}${description.description === "" ? "" : `: ${description.description}`}\n`);
+    await writeFile(
+      join(directory, "description"),
+      `${name}${description.description === "" ? "" : `: ${description.description}`}\n`,
+    );
     await writeFileDurably(join(directory, "HEAD"), Buffer.from(`ref: ${description.defaultBranch}\n`, "latin1"));
     const record = { id, name, generation };
     await writeFileDurably(join(directory, "gitmesh.json"), `${JSON.stringify(record)}\n`);
@@ -235,4 +238,3 @@ async function exists(path: string): Promise<boolean> {
 function notFound(id: string): GitmeshError {
   return new GitmeshError("replica-not-found", `no replica of ${id} is here`);
 }
-

@@ -69,14 +69,21 @@ async function call(
 ): Promise<{ status: number; body: Record<string, unknown> }> {
   const answer = await request(`${server.url}/node/v1/replicas${path}`, {
     method,
-    headers: { authorization: `Bearer ${secret}`, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+    headers: {
+      authorization: `Bearer ${secret}`,
+      ...(body === undefined ? {} : { "content-type": "application/json" }),
+    },
     body: body === undefined ? null : JSON.stringify(body),
   });
   const answered = await answer.body.text();
   return { status: answer.statusCode, body: answered === "" ? {} : (JSON.parse(answered) as Record<string, unknown>) };
 }
 
-async function long(path: string, body: Buffer | string, server: RunningServer = node): Promise<Record<string, unknown>> {
+async function long(
+  path: string,
+  body: Buffer | string,
+  server: RunningServer = node,
+): Promise<Record<string, unknown>> {
   const answer = await request(`${server.url}/node/v1/replicas${path}`, {
     method: "POST",
     headers: { authorization: `Bearer ${secret}`, "content-type": "application/octet-stream" },
@@ -161,7 +168,11 @@ test("stage, apply, fetch", async () => {
     packBytes: packOf(first).length,
   });
   assert.equal(refs(id), "");
-  const applied = await call("POST", `/${id}/_apply`, { base: 0, generation: 1, updates: [["refs/heads/master", first]] });
+  const applied = await call("POST", `/${id}/_apply`, {
+    base: 0,
+    generation: 1,
+    updates: [["refs/heads/master", first]],
+  });
   assert.deepEqual(applied, { status: 200, body: { generation: 1 } });
   assert.equal(refs(id), `refs/heads/master ${first}`);
   const second = commit("two");
@@ -170,7 +181,16 @@ test("stage, apply, fetch", async () => {
   const clone = join(directory, `clone-${id}`);
   const config = `http.extraHeader=Authorization: Bearer ${secret}`;
   for (const version of ["0", "2"]) {
-    const args = ["-c", config, "-c", `protocol.version=${version}`, "clone", "-q", `${node.url}/node/v1/replicas/${id}/git`, clone];
+    const args = [
+      "-c",
+      config,
+      "-c",
+      `protocol.version=${version}`,
+      "clone",
+      "-q",
+      `${node.url}/node/v1/replicas/${id}/git`,
+      clone,
+    ];
     await promisify(execFile)("git", args, { cwd: directory });
     assert.equal(text(clone, "rev-parse", "HEAD"), second);
     rmSync(clone, { recursive: true });
@@ -192,10 +212,17 @@ test("applying keeps the order, tells of a gap, and takes directories for refs a
   assert.equal((await apply(0, 1, [["refs/heads/x", oid]])).body["generation"], 1);
   assert.equal((await apply(0, 1, [["refs/heads/other", oid]])).body["generation"], 1);
   assert.equal(refs(id), `refs/heads/x ${oid}`);
-  const deeper = await apply(1, 2, [["refs/heads/x/y", oid], ["refs/heads/x", null], ["refs/heads/gone", null]]);
+  const deeper = await apply(1, 2, [
+    ["refs/heads/x/y", oid],
+    ["refs/heads/x", null],
+    ["refs/heads/gone", null],
+  ]);
   assert.deepEqual(deeper, { status: 200, body: { generation: 2 } });
   assert.equal(refs(id), `refs/heads/x/y ${oid}`);
-  const back = await apply(2, 5, [["refs/heads/x/y", null], ["refs/heads/x", oid]]);
+  const back = await apply(2, 5, [
+    ["refs/heads/x/y", null],
+    ["refs/heads/x", oid],
+  ]);
   assert.deepEqual(back, { status: 200, body: { generation: 5 } });
   assert.equal(refs(id), `refs/heads/x ${oid}`);
   const many: [string, string][] = Array.from({ length: 500 }, (_value, index) => [`refs/tags/t${index}`, oid]);
@@ -214,9 +241,16 @@ test("a bad pack is the client's fault and leaves nothing", async () => {
   assert.equal((await stage(id, pack.subarray(0, pack.length - 5), oid))["kind"], "bad-pack");
   assert.equal((await stage(id, corrupt, oid))["kind"], "bad-pack");
   assert.equal((await stage(id, Buffer.from("no pack at all"), oid))["kind"], "bad-pack");
-  assert.deepEqual(await stage(id, pack, "1".repeat(40)), { kind: "staged", tips: [{ type: "missing" }], packBytes: pack.length });
+  assert.deepEqual(await stage(id, pack, "1".repeat(40)), {
+    kind: "staged",
+    tips: [{ type: "missing" }],
+    packBytes: pack.length,
+  });
   const lacking = await stage(id, thin, oid);
-  assert.ok(lacking["kind"] === "bad-pack" || JSON.stringify(lacking["tips"]) === '[{"type":"missing"}]', JSON.stringify(lacking));
+  assert.ok(
+    lacking["kind"] === "bad-pack" || JSON.stringify(lacking["tips"]) === '[{"type":"missing"}]',
+    JSON.stringify(lacking),
+  );
   assert.deepEqual(leftovers(id), []);
   assert.deepEqual(readdirSync(join(replica(id), "objects", "pack")), []);
 });
@@ -238,7 +272,8 @@ test("an upload that breaks off leaves no trace", async () => {
   async function* half(): AsyncGenerator<Buffer> {
     yield Buffer.from(`${JSON.stringify(header)}\n`);
     yield packOf(oid).subarray(0, 100);
-    while (!readdirSync(join(replica(id), "objects")).some((name) => name.startsWith("tmp_objdir"))) await systemClock.sleep(5);
+    while (!readdirSync(join(replica(id), "objects")).some((name) => name.startsWith("tmp_objdir")))
+      await systemClock.sleep(5);
     abort.abort();
     await systemClock.sleep(10_000);
   }
@@ -261,13 +296,26 @@ test("catch-up fills an empty replica and brings one that is behind to exactly t
   const first = commit("catch");
   const second = commit("up");
   await stage(id, packOf(second), second);
-  await call("POST", `/${id}/_apply`, { base: 0, generation: 1, updates: [["refs/heads/a", second], ["refs/heads/old", first]] });
+  await call("POST", `/${id}/_apply`, {
+    base: 0,
+    generation: 1,
+    updates: [
+      ["refs/heads/a", second],
+      ["refs/heads/old", first],
+    ],
+  });
   const catchUp = (generation: number, list: [string, string][]): Promise<Record<string, unknown>> => {
     const header = { replica: describe(id), generation, sourceUrl: `${node.url}/node/v1/replicas/${id}/git` };
     const lines = [header, ...list].map((line) => `${JSON.stringify(line)}\n`).join("");
     return long(`/${id}/_catch-up`, lines, other);
   };
-  assert.deepEqual(await catchUp(1, [["refs/heads/a", second], ["refs/heads/old", first]]), { kind: "caught-up", generation: 1 });
+  assert.deepEqual(
+    await catchUp(1, [
+      ["refs/heads/a", second],
+      ["refs/heads/old", first],
+    ]),
+    { kind: "caught-up", generation: 1 },
+  );
   assert.equal(refs(id, "n2"), refs(id));
   git(replica(id, "n2"), ["fsck", "--full"]);
   const third = commit("third");
@@ -287,7 +335,11 @@ test("retiring moves aside; what a person deleted is moved aside at the registra
   assert.equal((await call("POST", `/${id}/_retire`, { reason: "surplus" })).status, 204);
   assert.equal((await call("GET", `/${id}`)).status, 404);
   assert.equal((await call("POST", `/${id}/_retire`, { reason: "surplus" })).status, 204);
-  assert.ok(readdirSync(join(directory, "n1", "aside")).some((name) => name.startsWith(`${id}.`) && name.endsWith(".surplus.git")));
+  assert.ok(
+    readdirSync(join(directory, "n1", "aside")).some(
+      (name) => name.startsWith(`${id}.`) && name.endsWith(".surplus.git"),
+    ),
+  );
   const deleted = await create();
   deletedRepositoryIds = [deleted];
   await node.close();

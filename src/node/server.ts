@@ -93,7 +93,9 @@ export async function startNode(
 function purgeNowAndThen(repositories: Repositories, keepMs: number, clock: Clock, log: Logger): () => void {
   let cancel = (): void => {};
   const purge = (): void => {
-    repositories.purgeDeleted(keepMs).catch((error: unknown) => log.warn({ err: error }, "purging deleted repositories failed"));
+    repositories
+      .purgeDeleted(keepMs)
+      .catch((error: unknown) => log.warn({ err: error }, "purging deleted repositories failed"));
     cancel = clock.timer(purgeIntervalMs, purge);
   };
   purge();

@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
-import type { StageHeader, StageResult, TipResult } from "../protocol/node-api.ts";
+import type { StageHeader, StageResult } from "../protocol/node-api.ts";
 import { checkTips } from "./connectivity.ts";
 import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
@@ -82,7 +82,11 @@ export class Stager {
     signal: AbortSignal,
     onProgress: (text: string) => void,
   ): Promise<StageResult> {
-    const env = { GIT_OBJECT_DIRECTORY: quarantine, GIT_ALTERNATE_OBJECT_DIRECTORIES: "objects", GIT_QUARANTINE_PATH: quarantine };
+    const env = {
+      GIT_OBJECT_DIRECTORY: quarantine,
+      GIT_ALTERNATE_OBJECT_DIRECTORIES: "objects",
+      GIT_QUARANTINE_PATH: quarantine,
+    };
     const indexed = await this.#indexPack(directory, env, header, pack, signal, onProgress);
     if (indexed.kind !== "indexed") return indexed;
     signal.throwIfAborted();
@@ -91,7 +95,7 @@ export class Stager {
       await migrate(join(directory, quarantine, "pack"), join(directory, "objects", "pack"));
       this.#deps.repositories.touched(id);
     }
-    return { kind: "staged", tips: tips as TipResult[], packBytes: indexed.bytes };
+    return { kind: "staged", tips, packBytes: indexed.bytes };
   }
 
   async #indexPack(
@@ -146,7 +150,8 @@ export class Stager {
     if (exit.code === 0) {
       return { kind: "indexed", bytes, objects: head.length >= packHeaderBytes ? head.readUInt32BE(8) : 0 };
     }
-    if (isNodeFailure(exit)) return { kind: "node-failed", message: `index-pack: ${exit.stderr.trim() || "was killed"}` };
+    if (isNodeFailure(exit))
+      return { kind: "node-failed", message: `index-pack: ${exit.stderr.trim() || "was killed"}` };
     return { kind: "bad-pack", message: badPackMessage(exit.stderr) };
   }
 }

@@ -14,7 +14,7 @@ export interface UploadPackAnswer {
   /** What git said first: there is an answer, so it may be begun. */
   readonly first: Buffer;
   readonly rest: Readable;
-  readonly process: GitProcess;
+  readonly git: GitProcess;
 }
 
 export class UploadPack {
@@ -43,36 +43,36 @@ export class UploadPack {
     signal: AbortSignal,
   ): Promise<UploadPackAnswer> {
     const directory = await this.#deps.repositories.open(id);
-    const process = await this.#deps.git.run({
+    const git = await this.#deps.git.run({
       args: ["upload-pack", "--stateless-rpc", "--strict", "."],
       directory,
       env: protocolEnvironment(gitProtocol),
       signal,
     });
-    void feed(process, body);
-    const first = await firstChunk(process.stdout);
+    void feed(git, body);
+    const first = await firstChunk(git.stdout);
     if (first === undefined) {
-      const exit = await process.exit;
+      const exit = await git.exit;
       signal.throwIfAborted();
       if (exit.code !== 0) {
         throw new GitmeshError("git-failed", `upload-pack: ${exit.stderr.trim().slice(0, 300) || "was killed"}`);
       }
     }
-    return { first: first ?? Buffer.alloc(0), rest: process.stdout, process };
+    return { first: first ?? Buffer.alloc(0), rest: git.stdout, git };
   }
 }
 
-async function feed(process: GitProcess, body: AsyncIterable<Uint8Array>): Promise<void> {
+async function feed(git: GitProcess, body: AsyncIterable<Uint8Array>): Promise<void> {
   try {
     for await (const chunk of body) {
-      if (process.stdin.write(chunk)) continue;
-      const drained = new Promise<void>((resolve) => process.stdin.once("drain", resolve).once("close", resolve));
+      if (git.stdin.write(chunk)) continue;
+      const drained = new Promise<void>((resolve) => git.stdin.once("drain", resolve).once("close", resolve));
       await drained;
     }
-    process.stdin.end();
+    git.stdin.end();
   } catch {
     // The request broke off: half of it must not be answered.
-    process.kill();
+    git.kill();
   }
 }
 

@@ -60,7 +60,13 @@ export type ReplicaStatus = z.infer<typeof replicaStatusSchema>;
 export const stageHeaderSchema = z.object({
   pushId: z.string().min(1).max(64),
   /** Distinct new values with the refs that get them. */
-  tips: z.array(z.object({ name: refName, oid: objectId, /** Asks whether it is an ancestor of `oid`. */ ancestor: objectId.optional() })),
+  tips: z.array(
+    z.object({
+      name: refName,
+      oid: objectId,
+      /** Asks whether it is an ancestor of `oid`. */ ancestor: objectId.optional(),
+    }),
+  ),
   /** Bytes of pack allowed. */
   packBytesMax: z.int().positive(),
 });

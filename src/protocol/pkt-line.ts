@@ -110,7 +110,7 @@ export class PktReader {
     this.#bytesRead += bytes;
     if (this.#chunk.length >= bytes) return this.#takeOfChunk(bytes);
     const whole = Buffer.allocUnsafe(bytes);
-    for (let filled = 0; filled < bytes; ) {
+    for (let filled = 0; filled < bytes;) {
       if (!(await this.#more())) throw new GitmeshError("bad-request", "the request ends in the middle of a pkt-line");
       const part = this.#takeOfChunk(bytes - filled);
       whole.set(part, filled);

@@ -51,7 +51,9 @@ const replicas = z.int().min(1).max(16).describe("Number of replicas");
 const objectFormat = z.enum(["sha1", "sha256"]);
 const replicaState = z
   .enum(["PREPARING", "READY", "STALE", "QUARANTINED"])
-  .describe("READY: has every committed object; PREPARING: being filled; STALE: missed something, catches up; QUARANTINED: disagrees");
+  .describe(
+    "READY: has every committed object; PREPARING: being filled; STALE: missed something, catches up; QUARANTINED: disagrees",
+  );
 const queryFlag = z.enum(["true", "false"]);
 
 export const createRepositoryRequestSchema = z.strictObject({
@@ -77,7 +79,13 @@ export const listRepositoriesQuerySchema = z.strictObject({
   state: z.enum(["healthy", "degraded"]).optional().describe("degraded: fewer READY replicas than wanted"),
   sort: z.enum(["name", "-name", "pushed", "-pushed", "created", "-created"]).optional().describe('"-" reverses'),
   cursor: z.string().max(1024).optional().describe("From the Link header of the page before"),
-  limit: z.coerce.number().int().min(1).max(pageItemsMax).optional().describe(`Most items; default ${pageItemsDefault}`),
+  limit: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(pageItemsMax)
+    .optional()
+    .describe(`Most items; default ${pageItemsDefault}`),
 });
 export type ListRepositoriesQuery = z.infer<typeof listRepositoriesQuerySchema>;
 
@@ -109,7 +117,9 @@ export const repositoryViewSchema = z.object({
 });
 export type RepositoryView = z.infer<typeof repositoryViewSchema>;
 
-export const nodeState = z.enum(["ALIVE", "SUSPECT", "DEAD"]).describe("SUSPECT: does not answer this controller; DEAD: no heartbeat");
+export const nodeState = z
+  .enum(["ALIVE", "SUSPECT", "DEAD"])
+  .describe("SUSPECT: does not answer this controller; DEAD: no heartbeat");
 
 export const listNodesQuerySchema = z.strictObject({
   repos: queryFlag.optional().describe('"false" leaves out `repos`'),

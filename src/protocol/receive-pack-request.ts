@@ -127,7 +127,10 @@ async function readPushOptions(reader: PktReader): Promise<string[]> {
     if (pkt?.kind === "flush") return options;
     if (pkt?.kind !== "data") throw bad("the push options do not end");
     if (options.length === pushOptionsMax || pkt.data.length > pushOptionBytesMax) {
-      throw new GitmeshError("too-large", `more than ${pushOptionsMax} push options or ${pushOptionBytesMax} bytes in one`);
+      throw new GitmeshError(
+        "too-large",
+        `more than ${pushOptionsMax} push options or ${pushOptionBytesMax} bytes in one`,
+      );
     }
     options.push(pkt.data.toString("utf8").replace(/\n$/, ""));
   }

@@ -2,14 +2,66 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { flushPkt, pktLine, PktReader } from "./pkt-line.ts";
-import { checkRefName, isObjectId, isZeroOid, refNameFromBytes, refNameFromText, refNameText, refNameToBytes, zeroOid } from "./ref-name.ts";
+import {
+  checkRefName,
+  isObjectId,
+  isZeroOid,
+  refNameFromBytes,
+  refNameFromText,
+  refNameText,
+  refNameToBytes,
+  zeroOid,
+} from "./ref-name.ts";
 import { inChunks } from "./testing/chunks.ts";
 import { GitOracle } from "./testing/git-oracle.ts";
 
 /** Pieces that the rules are about, between pieces that they are not about. */
 const piece = fc.oneof(
-  fc.constantFrom("a", "B", "0", "-", "_", "@", "{", "}", "@{", ".", "..", "/", "//", ".lock", ".LOCK", "lock", "HEAD", "refs"),
-  fc.constantFrom(" ", "~", "^", ":", "?", "*", "[", "]", "\\", "\t", "\n", "\x01", "\x1f", "\x7f", "\x80", "\xa0", "\xff", "\xc3\xa4", "'", '"', "$", "%", "|"),
+  fc.constantFrom(
+    "a",
+    "B",
+    "0",
+    "-",
+    "_",
+    "@",
+    "{",
+    "}",
+    "@{",
+    ".",
+    "..",
+    "/",
+    "//",
+    ".lock",
+    ".LOCK",
+    "lock",
+    "HEAD",
+    "refs",
+  ),
+  fc.constantFrom(
+    " ",
+    "~",
+    "^",
+    ":",
+    "?",
+    "*",
+    "[",
+    "]",
+    "\\",
+    "\t",
+    "\n",
+    "\x01",
+    "\x1f",
+    "\x7f",
+    "\x80",
+    "\xa0",
+    "\xff",
+    "\xc3\xa4",
+    "'",
+    '"',
+    "$",
+    "%",
+    "|",
+  ),
 );
 const pieces = fc.array(piece, { minLength: 1, maxLength: 6 }).map((parts) => parts.join(""));
 const anyName = fc.oneof(
@@ -25,7 +77,13 @@ async function funnyNames(oracle: GitOracle, repository: string, names: readonly
     const capabilities = index === 0 ? "\0report-status delete-refs" : "";
     return pktLine(Buffer.from(`${old} ${zeroOid("sha1")} ${name}${capabilities}`, "latin1"));
   });
-  const output = oracle.serve("receive-pack", "--stateless-rpc", repository, "version=0", Buffer.concat([...lines, flushPkt]));
+  const output = oracle.serve(
+    "receive-pack",
+    "--stateless-rpc",
+    repository,
+    "version=0",
+    Buffer.concat([...lines, flushPkt]),
+  );
   const reader = new PktReader(inChunks(output));
   assert.deepEqual(await reader.next(), { kind: "data", data: Buffer.from("unpack ok\n") });
   const verdicts: boolean[] = [];
@@ -43,13 +101,27 @@ test("names are refused if and only if git's receive-pack calls them funny", asy
   using oracle = new GitOracle();
   oracle.init("r");
   oracle.createRefs("r", [["refs/keep/me", oracle.commit("r", "one")]]);
-  const table = ["HEAD", "refs", "refs/", "refs/stash", "refs/x/y", "refs//x", "refs/heads/@", "refs/heads/.x", "refs/heads/x.", "refs/heads/x/"];
+  const table = [
+    "HEAD",
+    "refs",
+    "refs/",
+    "refs/stash",
+    "refs/x/y",
+    "refs//x",
+    "refs/heads/@",
+    "refs/heads/.x",
+    "refs/heads/x.",
+    "refs/heads/x/",
+  ];
   const sampled = fc.sample(anyName, 3000).filter((name) => name !== "refs/keep/me");
   // A newline at the end belongs to the pkt-line; a name twice would be refused for that.
   const names = [...new Set([...table, ...sampled])].filter((name) => !name.endsWith("\n"));
   const funny = await funnyNames(oracle, "r", names);
   const valid = funny.filter((isFunny) => !isFunny).length;
-  assert.ok(valid > 100 && funny.length - valid > 100, `both kinds are among them: ${valid} of ${funny.length} are valid`);
+  assert.ok(
+    valid > 100 && funny.length - valid > 100,
+    `both kinds are among them: ${valid} of ${funny.length} are valid`,
+  );
   for (const [index, name] of names.entries()) {
     assert.equal(checkRefName(name) !== undefined, funny[index], `${JSON.stringify(name)}: ${checkRefName(name)}`);
   }
@@ -92,15 +164,34 @@ test("lengths leave room for git's lock files and the stores' keys", () => {
 });
 
 test("bytes and text survive the way there and back", () => {
-  fc.assert(fc.property(fc.uint8Array(), (bytes) => assert.deepEqual(refNameToBytes(refNameFromBytes(bytes)), Buffer.from(bytes))));
-  fc.assert(fc.property(fc.string({ unit: "binary" }), (text) => assert.equal(refNameText(refNameFromText(text)), text)));
-  assert.ok(refNameFromText("refs/heads/\u{10ffff}") > refNameFromText("refs/heads/\uffff"), "order is that of the bytes");
+  fc.assert(
+    fc.property(fc.uint8Array(), (bytes) =>
+      assert.deepEqual(refNameToBytes(refNameFromBytes(bytes)), Buffer.from(bytes)),
+    ),
+  );
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), (text) => assert.equal(refNameText(refNameFromText(text)), text)),
+  );
+  assert.ok(
+    refNameFromText("refs/heads/\u{10ffff}") > refNameFromText("refs/heads/\uffff"),
+    "order is that of the bytes",
+  );
 });
 
 test("object ids have their format's length, in lower case", () => {
-  for (const [format, length] of [["sha1", 40], ["sha256", 64]] as const) {
+  for (const [format, length] of [
+    ["sha1", 40],
+    ["sha256", 64],
+  ] as const) {
     assert.equal(isObjectId("a".repeat(length), format), true);
-    for (const text of ["a".repeat(length - 1), "a".repeat(length + 1), "A".repeat(length), "g".repeat(length), `${"a".repeat(length - 1)}\n`, ""]) {
+    for (const text of [
+      "a".repeat(length - 1),
+      "a".repeat(length + 1),
+      "A".repeat(length),
+      "g".repeat(length),
+      `${"a".repeat(length - 1)}\n`,
+      "",
+    ]) {
       assert.equal(isObjectId(text, format), false, JSON.stringify(text));
     }
     assert.equal(zeroOid(format).length, length);

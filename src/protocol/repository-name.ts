@@ -19,12 +19,14 @@ export function parseRepositoryName(text: string): string {
   const parts = text.split("/");
   for (const part of parts) {
     if (part === "") refuse("a part of the name is empty");
-    if (!/^[A-Za-z0-9._-]+$/.test(part)) refuse("a part of the name has other characters than letters, digits, '.', '_', '-'");
+    if (!/^[A-Za-z0-9._-]+$/.test(part))
+      refuse("a part of the name has other characters than letters, digits, '.', '_', '-'");
     if (part.startsWith(".") || part.startsWith("-")) refuse("a part of the name begins with '.' or '-'");
     if (/\.(?:git|lock)$/i.test(part)) refuse("a part of the name ends with '.git' or '.lock'");
     if (part.length > partCharactersMax) refuse(`a part of the name is longer than ${partCharactersMax} characters`);
   }
-  if (/^_[a-z]+(?:-[a-z]+)*$/.test(parts.at(-1) ?? "")) refuse("the last part of the name is reserved for actions, as in '_delete'");
+  if (/^_[a-z]+(?:-[a-z]+)*$/.test(parts.at(-1) ?? ""))
+    refuse("the last part of the name is reserved for actions, as in '_delete'");
   return text;
 }
 

@@ -39,6 +39,9 @@ async function openEngine(databaseUrl: string, limits: PoolLimits, clock: Clock)
       return (await import("./sql/postgres.ts")).openPostgres(databaseUrl, limits, clock);
     default:
       // Not the URL itself: it may hold a password.
-      throw new GitmeshError("bad-request", "the database URL must begin with sqlite:, mysql://, mariadb:// or postgres://");
+      throw new GitmeshError(
+        "bad-request",
+        "the database URL must begin with sqlite:, mysql://, mariadb:// or postgres://",
+      );
   }
 }

@@ -18,7 +18,12 @@ export interface RepositoryView {
   readonly timestamp: number;
   readonly generation: number;
   readonly size: number;
-  readonly nodes: readonly { readonly url: string; readonly status: string; readonly generation: number; readonly reason: string }[];
+  readonly nodes: readonly {
+    readonly url: string;
+    readonly status: string;
+    readonly generation: number;
+    readonly reason: string;
+  }[];
 }
 
 export interface NodeView {

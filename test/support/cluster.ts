@@ -36,7 +36,8 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       const output = cluster.servers.output();
       await cluster.abandon();
       // Another test may have taken a port since it was found free.
-      if (attempt === attemptsMax || !/in use/.test(output)) throw new Error(`the cluster did not start:\n${output}`, { cause: error });
+      if (attempt === attemptsMax || !/in use/.test(output))
+        throw new Error(`the cluster did not start:\n${output}`, { cause: error });
     }
   }
 }
@@ -238,7 +239,9 @@ export class Cluster<S extends Servers = Servers> {
 
   /** Quarantine directories and temporary files of a node. */
   leftovers(node: string): string[] {
-    return globSync("{replicas,aside}/**/{tmp_*,*.lock,.tmp-*}", { cwd: join(this.dataDirectory, node) }).map((path) => `${node}/${path}`);
+    return globSync("{replicas,aside}/**/{tmp_*,*.lock,.tmp-*}", { cwd: join(this.dataDirectory, node) }).map(
+      (path) => `${node}/${path}`,
+    );
   }
 
   /** Processes of the cluster besides the servers themselves: git, and what forks it. */

@@ -209,7 +209,12 @@ function run(program: string, args: readonly string[]): void {
 
 /** Also where administrators' programs are, which a user's PATH may lack. */
 function find(program: string): string | undefined {
-  const directories = [...(process.env["PATH"] ?? "").split(path.delimiter), "/usr/sbin", "/usr/bin", "/usr/local/sbin"];
+  const directories = [
+    ...(process.env["PATH"] ?? "").split(path.delimiter),
+    "/usr/sbin",
+    "/usr/bin",
+    "/usr/local/sbin",
+  ];
   return directories.map((directory) => path.join(directory, program)).find((file) => existsSync(file));
 }
 
@@ -227,7 +232,9 @@ function postgresDirectory(): string | undefined {
 }
 
 function accountOf(user: string): { readonly uid: number; readonly gid: number } {
-  const line = readFileSync("/etc/passwd", "utf8").split("\n").find((entry) => entry.startsWith(`${user}:`));
+  const line = readFileSync("/etc/passwd", "utf8")
+    .split("\n")
+    .find((entry) => entry.startsWith(`${user}:`));
   const [, , uid, gid] = (line ?? "").split(":");
   if (uid === undefined || gid === undefined) throw new Error(`there is no user ${user}`);
   return { uid: Number(uid), gid: Number(gid) };

@@ -51,12 +51,16 @@ export async function makeHistory(terminal: Terminal, name: string, shape: Shape
 
 /** Refs as lines "oid name", sorted by name, of a repository on disk. */
 export async function refsOnDisk(terminal: Terminal, gitDirectory: string): Promise<string> {
-  return await terminal.ok(`git --git-dir='${gitDirectory}' for-each-ref --format='%(objectname) %(refname)' | LC_ALL=C sort -k2`);
+  return await terminal.ok(
+    `git --git-dir='${gitDirectory}' for-each-ref --format='%(objectname) %(refname)' | LC_ALL=C sort -k2`,
+  );
 }
 
 /** The same of a remote, as `git ls-remote` has them. */
 export async function refsOfRemote(terminal: Terminal, url: string): Promise<string> {
-  return await terminal.ok(`git ls-remote '${url}' | { grep -v -e '\\^{}$' -e 'HEAD$' || true; } | tr '\\t' ' ' | LC_ALL=C sort -k2`);
+  return await terminal.ok(
+    `git ls-remote '${url}' | { grep -v -e '\\^{}$' -e 'HEAD$' || true; } | tr '\\t' ' ' | LC_ALL=C sort -k2`,
+  );
 }
 
 /** Writes a file of random bytes, which git cannot compress. */

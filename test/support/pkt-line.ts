@@ -28,7 +28,7 @@ export function pushBody(
 /** The lines of an answer, without a side band. */
 export function pktLines(text: string): string[] {
   const lines: string[] = [];
-  for (let at = 0; at + 4 <= text.length; ) {
+  for (let at = 0; at + 4 <= text.length;) {
     const length = Number.parseInt(text.slice(at, at + 4), 16);
     if (Number.isNaN(length)) throw new Error(`no pkt-line at ${at}: ${JSON.stringify(text.slice(at, at + 40))}`);
     if (length >= 4) lines.push(text.slice(at + 4, at + length).replace(/\n$/, ""));

@@ -29,7 +29,12 @@ export class ServerProcess {
 
   constructor(command: string, args: readonly string[], options: StartOptions) {
     const log = openSync(options.logFile, "a");
-    const child = spawn(command, args, { cwd: options.cwd, env: { ...options.env }, stdio: ["ignore", log, log] });
+    // The kernel ends the server when the test's process dies without its exit handlers.
+    const child = spawn("setpriv", ["--pdeathsig", "TERM", command, ...args], {
+      cwd: options.cwd,
+      env: { ...options.env },
+      stdio: ["ignore", log, log],
+    });
     closeSync(log);
     this.#child = child;
     this.exited = exitOf(child);

@@ -34,9 +34,18 @@ export async function rawConnect(url: string): Promise<Socket> {
 }
 
 /** A request with a length, as text. */
-export function rawPost(path: string, body: string | Uint8Array, headers: Readonly<Record<string, string>> = {}): Buffer {
+export function rawPost(
+  path: string,
+  body: string | Uint8Array,
+  headers: Readonly<Record<string, string>> = {},
+): Buffer {
   const content = Buffer.from(body);
-  const lines = Object.entries({ Host: "localhost", "Content-Length": String(content.length), Connection: "close", ...headers });
+  const lines = Object.entries({
+    Host: "localhost",
+    "Content-Length": String(content.length),
+    Connection: "close",
+    ...headers,
+  });
   const head = lines.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   return Buffer.concat([Buffer.from(`POST ${path} HTTP/1.1\r\n${head}\r\n`), content]);
 }
@@ -87,7 +96,7 @@ function parse(bytes: Buffer): RawAnswer {
 
 function unchunk(text: string): string {
   let body = "";
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const end = text.indexOf("\r\n", at);
     const length = Number.parseInt(text.slice(at, end), 16);
     if (end < 0 || !(length > 0)) break;

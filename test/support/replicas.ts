@@ -18,8 +18,8 @@ export interface ReplicasExpected {
 /** Nodes whose replica says READY. */
 export async function readyNodes(cluster: Cluster, name: string): Promise<string[]> {
   const { nodes } = await cluster.show(name);
-  const urls = nodes.filter(({ status }) => status === "READY").map(({ url }) => url);
-  return [...(await cluster.replicaDirectories(name)).keys()].filter((node) => urls.includes(cluster.nodeUrl(node)));
+  const urls = new Set(nodes.filter(({ status }) => status === "READY").map(({ url }) => url));
+  return [...(await cluster.replicaDirectories(name)).keys()].filter((node) => urls.has(cluster.nodeUrl(node)));
 }
 
 /**
@@ -46,12 +46,19 @@ export async function assertReplicas(cluster: Cluster, name: string, expected: R
 }
 
 async function assertSound(terminal: Terminal, node: string, directory: string, quick: boolean): Promise<void> {
-  const outcome = await terminal.run(`git --git-dir='${directory}' fsck --no-progress --no-dangling ${quick ? "--connectivity-only" : "--full"}`);
+  const outcome = await terminal.run(
+    `git --git-dir='${directory}' fsck --no-progress --no-dangling ${quick ? "--connectivity-only" : "--full"}`,
+  );
   const said = (outcome.stdout + outcome.stderr).replaceAll(/^notice: .*\n/gm, "");
   assert.deepEqual([outcome.code, said], [0, ""], `git fsck on ${node}`);
 }
 
-async function assertCommits(terminal: Terminal, node: string, directory: string, commits: readonly string[]): Promise<void> {
+async function assertCommits(
+  terminal: Terminal,
+  node: string,
+  directory: string,
+  commits: readonly string[],
+): Promise<void> {
   if (commits.length === 0) return;
   const reachable = new Set((await terminal.ok(`git --git-dir='${directory}' rev-list --all`)).split("\n"));
   const missing = commits.filter((commit) => !reachable.has(commit));

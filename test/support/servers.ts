@@ -110,7 +110,8 @@ export class Separate implements Servers {
   constructor(layout: Layout) {
     this.#layout = layout;
     mkdirSync(join(layout.dataDirectory, "log"), { recursive: true });
-    for (const name of [...numbered("controller", layout.controllers), ...numbered("node", layout.nodes)]) this.start(name);
+    for (const name of [...numbered("controller", layout.controllers), ...numbered("node", layout.nodes)])
+      this.start(name);
   }
 
   get secret(): string {

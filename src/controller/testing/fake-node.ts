@@ -52,7 +52,13 @@ export class FakeNode {
 
   heartbeat(controllerUrl: string, secret: string): Promise<Response> {
     const { id, bootId } = this;
-    return post(controllerUrl + clusterPaths.heartbeat, secret, { id, bootId, diskUsage: 0.1, diskFreeBytes: 1e9, sizes: [] });
+    return post(controllerUrl + clusterPaths.heartbeat, secret, {
+      id,
+      bootId,
+      diskUsage: 0.1,
+      diskFreeBytes: 1e9,
+      sizes: [],
+    });
   }
 
   /** Refuses connections from now on. */
@@ -82,7 +88,9 @@ export class FakeNode {
       if (call.path.endsWith(end)) return behaviour(call, response, request);
     }
     if (call.path.endsWith("/_apply")) {
-      return json(response, 200, { generation: (JSON.parse(call.body.toString()) as { generation: number }).generation });
+      return json(response, 200, {
+        generation: (JSON.parse(call.body.toString()) as { generation: number }).generation,
+      });
     }
     if (call.path.endsWith("/_catch-up")) {
       const [header] = call.body.toString().split("\n");

@@ -27,7 +27,10 @@ export class TestCluster {
   }
 
   /** Stops itself after the test. */
-  static async start(t: TestContext, options: { nodes: number; settings?: Record<string, unknown> }): Promise<TestCluster> {
+  static async start(
+    t: TestContext,
+    options: { nodes: number; settings?: Record<string, unknown> },
+  ): Promise<TestCluster> {
     const directory = await mkdtemp(join(tmpdir(), "gitmesh-controller-"));
     const database = `sqlite:${join(directory, "store.sqlite")}`;
     const settings = controllerSettingsSchema.parse({
@@ -41,7 +44,10 @@ export class TestCluster {
       nodeIdleMs: 1000,
       ...options.settings,
     });
-    const controller = await startController(settings, { log: createLogger("controller", "silent"), clock: systemClock });
+    const controller = await startController(settings, {
+      log: createLogger("controller", "silent"),
+      clock: systemClock,
+    });
     const store = await openStore(database);
     const nodes = await Promise.all(Array.from({ length: options.nodes }, () => FakeNode.start()));
     const cluster = new TestCluster(controller.url, nodes, store);

@@ -17,7 +17,10 @@ export class GitOracle implements Disposable {
   }
 
   /** Runs git in the directory, or in one below it, and returns what it prints. Throws when it fails. */
-  run(args: readonly string[], options: { in?: string; input?: string | Uint8Array; gitProtocol?: string } = {}): Buffer {
+  run(
+    args: readonly string[],
+    options: { in?: string; input?: string | Uint8Array; gitProtocol?: string } = {},
+  ): Buffer {
     const { PATH } = process.env;
     return execFileSync("git", args, {
       cwd: join(this.directory, options.in ?? "."),
@@ -41,7 +44,13 @@ export class GitOracle implements Disposable {
   }
 
   /** Runs a server program on the repository as a repository server would. */
-  serve(program: "upload-pack" | "receive-pack", flag: string, name: string, gitProtocol: string, input: Uint8Array = Buffer.alloc(0)): Buffer {
+  serve(
+    program: "upload-pack" | "receive-pack",
+    flag: string,
+    name: string,
+    gitProtocol: string,
+    input: Uint8Array = Buffer.alloc(0),
+  ): Buffer {
     const config = serverConfig.flatMap((setting) => ["-c", `${setting}=true`]);
     return this.run([...config, program, flag, name], { input, gitProtocol });
   }
@@ -77,7 +86,9 @@ export class GitOracle implements Disposable {
     const format = "%(refname) %(objectname)";
     const some = this.run(["for-each-ref", "--count=1", `--format=${format}`], { in: name }).length > 0;
     // show-ref fails where there are none. Its "^{}" lines follow a tag of a tag to the end.
-    for (const line of some ? this.run(["show-ref", "-d"], { in: name }).toString("latin1").trimEnd().split("\n") : []) {
+    for (const line of some
+      ? this.run(["show-ref", "-d"], { in: name }).toString("latin1").trimEnd().split("\n")
+      : []) {
       const space = line.indexOf(" ");
       const refName = line.slice(space + 1);
       if (refName.endsWith("^{}")) peeled.set(refName.slice(0, -3), line.slice(0, space));

@@ -48,7 +48,9 @@ export class Database {
 
   /** Several reads that see one moment. */
   snapshot<T>(work: (db: Executor) => Promise<T>): Promise<T> {
-    return this.#repeat({ idempotent: true }, () => this.#transaction(this.engine.reader, this.engine.beginSnapshot, work));
+    return this.#repeat({ idempotent: true }, () =>
+      this.#transaction(this.engine.reader, this.engine.beginSnapshot, work),
+    );
   }
 
   /** One changing statement, committed by itself, that is safe to run twice. */
@@ -103,7 +105,11 @@ export class Database {
     }
   }
 
-  async #transaction<T>(db: Executor, begin: readonly string[], work: (trx: Executor) => Promise<T>): Promise<Attempt<T>> {
+  async #transaction<T>(
+    db: Executor,
+    begin: readonly string[],
+    work: (trx: Executor) => Promise<T>,
+  ): Promise<Attempt<T>> {
     // A failure to get a connection at all is caught here, the others where it is known how far things got.
     try {
       return await db.connection().execute(async (trx) => {
@@ -135,5 +141,8 @@ function unavailable(cause: unknown, unknown: boolean): GitmeshError {
   const detail = unknown
     ? "the metadata store did not say whether the change was committed"
     : "the metadata store does not answer";
-  return new GitmeshError("store-unavailable", detail, { cause, ...(unknown ? { fields: { outcome: "unknown" } } : {}) });
+  return new GitmeshError("store-unavailable", detail, {
+    cause,
+    ...(unknown ? { fields: { outcome: "unknown" } } : {}),
+  });
 }

@@ -27,7 +27,11 @@ export class Leases {
         }
         if (row.holder !== holder && row.expires_ms > nowMs) return undefined;
         const fencing = row.holder === holder ? row.fencing : row.fencing + 1;
-        await trx.updateTable("leases").set({ holder, fencing, expires_ms: expiresMs }).where("name", "=", name).execute();
+        await trx
+          .updateTable("leases")
+          .set({ holder, fencing, expires_ms: expiresMs })
+          .where("name", "=", name)
+          .execute();
         return { holder, fencing, expiresMs };
       },
       // Two first holders: the second finds the row of the first when it tries again.

@@ -62,13 +62,20 @@ async function runMissing(db: Kysely<Schema>, engine: Engine, clock: Clock, log:
     log?.info({ version, migration: migration.name, engine: engine.name }, "migrating the metadata store");
     await inTransactionWherePossible(db, engine, async () => {
       for (const statement of migration.statements(engine.kind)) await sql.raw(statement).execute(db);
-      await db.insertInto("schema_migrations").values({ version, name: migration.name, applied_ms: clock.nowMs() }).execute();
+      await db
+        .insertInto("schema_migrations")
+        .values({ version, name: migration.name, applied_ms: clock.nowMs() })
+        .execute();
     });
   }
 }
 
 /** PostgreSQL's DDL is transactional; MySQL commits at each statement; on SQLite there is a transaction already. */
-async function inTransactionWherePossible(db: Kysely<Schema>, engine: Engine, work: () => Promise<void>): Promise<void> {
+async function inTransactionWherePossible(
+  db: Kysely<Schema>,
+  engine: Engine,
+  work: () => Promise<void>,
+): Promise<void> {
   if (engine.kind !== "postgres") {
     await work();
     return;
@@ -92,7 +99,8 @@ async function lock(db: Kysely<Schema>, engine: Engine, clock: Clock): Promise<v
         : await sql<{ taken: number }>`select get_lock(concat('gitmesh-', sha1(database())), 0) as taken`.execute(db);
     const taken = rows[0]?.taken;
     if (taken === true || taken === 1) return;
-    if (clock.monotonicMs() > endMs) throw new GitmeshError("store-unavailable", "another controller's migration does not end");
+    if (clock.monotonicMs() > endMs)
+      throw new GitmeshError("store-unavailable", "another controller's migration does not end");
     await clock.sleep(lockPollMs);
   }
 }

@@ -101,7 +101,7 @@ class MysqlSession implements Session {
 
   /** The server's own answers have an SQL state; anything else ends the connection. */
   #failure(error: QueryError): Error {
-    if (error.fatal !== true && error.sqlState !== undefined) return error;
+    if (!error.fatal && error.sqlState !== undefined) return error;
     this.#broken = true;
     return connectionLost(error);
   }

@@ -32,7 +32,11 @@ export class Nodes {
           .updateTable("replicas")
           .set({ size_bytes: sql<number>`case repository_id ${sql.join(cases, sql` `)} else size_bytes end` })
           .where("node_id", "=", id)
-          .where("repository_id", "in", chunk.map(({ repositoryId }) => repositoryId))
+          .where(
+            "repository_id",
+            "in",
+            chunk.map(({ repositoryId }) => repositoryId),
+          )
           .execute(),
       );
     }

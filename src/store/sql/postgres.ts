@@ -54,7 +54,9 @@ class PostgresSession implements Session {
       keepAlive: true,
       types: {
         // Our integers fit into a number; pg gives 64-bit ones as text.
-        getTypeParser: (oid: number, format?: "text" | "binary") => (oid === int8 ? Number : pg.types.getTypeParser(oid, format)),
+        getTypeParser: (oid: number, format?: "text" | "binary") =>
+          // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- pg's types know the built-in types only
+          oid === int8 ? Number : pg.types.getTypeParser(oid, format),
       },
     });
     // An error while nobody waits for an answer, such as the server going away.

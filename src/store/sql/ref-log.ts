@@ -51,7 +51,11 @@ export async function appendToLog(trx: Executor, repositoryId: string, push: Log
   }
 }
 
-export async function findLoggedPush(db: Executor, repositoryId: string, pushId: string): Promise<LoggedPush | undefined> {
+export async function findLoggedPush(
+  db: Executor,
+  repositoryId: string,
+  pushId: string,
+): Promise<LoggedPush | undefined> {
   const rows = await db
     .selectFrom("ref_log")
     .select(["generation", "push_id", "committed_ms", "changes"])
@@ -145,14 +149,12 @@ function assemble(
   parts: readonly Part[],
 ): LoggedPush {
   const changes = parts.flatMap((part) =>
-    part.changes.map(
-      ([name, oldOid, newOid, peeled]): RefChange => ({
-        name,
-        oldOid: oldOid ?? undefined,
-        newOid: newOid ?? undefined,
-        peeled: peeled ?? undefined,
-      }),
-    ),
+    part.changes.map(([name, oldOid, newOid, peeled]): RefChange => ({
+      name,
+      oldOid: oldOid ?? undefined,
+      newOid: newOid ?? undefined,
+      peeled: peeled ?? undefined,
+    })),
   );
   return {
     generation: row.generation,

@@ -43,12 +43,18 @@ export class RefTransaction {
       changes: commit.changes,
       atomic: commit.atomic,
     });
-    if (results.length > 0 && results.every(({ refusal }) => refusal !== undefined)) return { kind: "refused", results };
+    if (results.length > 0 && results.every(({ refusal }) => refusal !== undefined))
+      return { kind: "refused", results };
     if (changes.length === 0) {
       const { generation } = repository;
       return { kind: "committed", generation, results, changes, applyNodeIds: [], staleNodeIds: [] };
     }
-    const replicas = await trx.selectFrom("replicas").selectAll().where("repository_id", "=", repository.id).orderBy("position").execute();
+    const replicas = await trx
+      .selectFrom("replicas")
+      .selectAll()
+      .where("repository_id", "=", repository.id)
+      .orderBy("position")
+      .execute();
     const staged = new Set(commit.stagedNodeIds);
     const stagedReady = replicas.filter(({ state, node_id }) => state === "READY" && staged.has(node_id)).length;
     if (stagedReady < commit.writeQuorum) return { kind: "no-quorum", stagedReady, needed: commit.writeQuorum };
@@ -58,10 +64,18 @@ export class RefTransaction {
       committedMs: commit.committedMs,
       changes,
       refused: results.filter(({ refusal }) => refusal !== undefined),
-      applyNodeIds: nodeIds(replicas, ({ state, node_id }) => (state === "READY" || state === "PREPARING") && staged.has(node_id)),
+      applyNodeIds: nodeIds(
+        replicas,
+        ({ state, node_id }) => (state === "READY" || state === "PREPARING") && staged.has(node_id),
+      ),
       staleNodeIds: nodeIds(replicas, ({ state, node_id }) => state === "READY" && !staged.has(node_id)),
     };
-    await this.#write(trx, repository, push, nodeIds(replicas, ({ node_id }) => !staged.has(node_id)));
+    await this.#write(
+      trx,
+      repository,
+      push,
+      nodeIds(replicas, ({ node_id }) => !staged.has(node_id)),
+    );
     const { generation, applyNodeIds, staleNodeIds } = push;
     return { kind: "committed", generation, results, changes, applyNodeIds, staleNodeIds };
   }

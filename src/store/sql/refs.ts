@@ -50,7 +50,8 @@ export class Refs {
         .execute(),
     );
     const generation = rows[0]?.generation;
-    if (generation === undefined || generation === null || rows.length === pageRefs) return this.#readByPages(repositoryId);
+    if (generation === undefined || generation === null || rows.length === pageRefs)
+      return this.#readByPages(repositoryId);
     return { generation, refs: rows.map(refOf) };
   }
 
@@ -61,9 +62,10 @@ export class Refs {
         .select("generation")
         .where("id", "=", repositoryId)
         .executeTakeFirst();
-      if (repository === undefined) throw new GitmeshError("repository-not-found", `no repository has the id ${repositoryId}`);
+      if (repository === undefined)
+        throw new GitmeshError("repository-not-found", `no repository has the id ${repositoryId}`);
       const refs: StoredRef[] = [];
-      for (let after: Uint8Array = new Uint8Array(); ; ) {
+      for (let after: Uint8Array = new Uint8Array(); ;) {
         const rows = await db
           .selectFrom("refs")
           .select(["name", "oid", "peeled"])
@@ -138,7 +140,11 @@ async function readBelow(
  * Reads all names between the first and the last created one, which is little when they are new together. Gives up
  * (undefined) once looking at each created name is cheaper.
  */
-async function readBelowBySpan(trx: Executor, repositoryId: string, created: readonly RefName[]): Promise<RefName[] | undefined> {
+async function readBelowBySpan(
+  trx: Executor,
+  repositoryId: string,
+  created: readonly RefName[],
+): Promise<RefName[] | undefined> {
   let first = created[0];
   let last = first;
   if (first === undefined || last === undefined) return [];
@@ -209,7 +215,11 @@ export async function writeRefs(
     await trx
       .deleteFrom("refs")
       .where("repository_id", "=", repositoryId)
-      .where("name", "in", chunk.map(({ name }) => refNameToBytes(name)))
+      .where(
+        "name",
+        "in",
+        chunk.map(({ name }) => refNameToBytes(name)),
+      )
       .execute();
   }
   // In order of name: pages of the index are filled one after the other.

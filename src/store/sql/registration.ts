@@ -63,7 +63,11 @@ export class Registrations {
 }
 
 function replicasOf(trx: Executor, nodeId: string): Promise<ReplicaRow[]> {
-  return trx.selectFrom("replicas").select(["repository_id", "state", "generation"]).where("node_id", "=", nodeId).execute();
+  return trx
+    .selectFrom("replicas")
+    .select(["repository_id", "state", "generation"])
+    .where("node_id", "=", nodeId)
+    .execute();
 }
 
 /** `generation` undefined: not on the disk. */
@@ -91,7 +95,11 @@ async function markWrong(
       .selectFrom("replicas")
       .select(["repository_id", "state", "generation"])
       .where("node_id", "=", nodeId)
-      .where("repository_id", "in", chunk.map((replica) => replica.repository_id))
+      .where(
+        "repository_id",
+        "in",
+        chunk.map((replica) => replica.repository_id),
+      )
       .execute();
     const wrong = rows.filter((row) => isWrong(row, onDisk.get(row.repository_id))).map((row) => row.repository_id);
     if (wrong.length === 0) continue;
@@ -152,7 +160,11 @@ async function saveNode(trx: Executor, registration: NodeRegistration, holderId:
     disk_free_bytes: diskFreeBytes,
   };
   const { numUpdatedRows } = await trx.updateTable("nodes").set(row).where("id", "=", id).executeTakeFirst();
-  if (numUpdatedRows === 0n) await trx.insertInto("nodes").values({ ...row, id, registered_ms: nowMs }).execute();
+  if (numUpdatedRows === 0n)
+    await trx
+      .insertInto("nodes")
+      .values({ ...row, id, registered_ms: nowMs })
+      .execute();
 }
 
 async function deletedOf(trx: Executor, repositoryIds: readonly string[]): Promise<ReadonlySet<string>> {

@@ -124,18 +124,13 @@ export class Repositories {
   async count(): Promise<{ readonly total: number; readonly degraded: number }> {
     const [total, degraded] = await this.#database.read((db) => {
       const count = db.selectFrom("repositories").select((eb) => eb.fn.countAll<number>().as("count"));
-      return Promise.all([
-        count.executeTakeFirstOrThrow(),
-        count.where("degraded", "=", 1).executeTakeFirstOrThrow(),
-      ]);
+      return Promise.all([count.executeTakeFirstOrThrow(), count.where("degraded", "=", 1).executeTakeFirstOrThrow()]);
     });
     return { total: total.count, degraded: degraded.count };
   }
 
   /** One round trip: this is on the way of every read. */
-  async #one(
-    where: (query: JoinedQuery) => JoinedQuery,
-  ): Promise<RepositoryWithReplicas | undefined> {
+  async #one(where: (query: JoinedQuery) => JoinedQuery): Promise<RepositoryWithReplicas | undefined> {
     const rows = await this.#database.read((db) =>
       where(
         db

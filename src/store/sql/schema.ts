@@ -102,5 +102,7 @@ export interface Schema {
 
 /** Text of a byte column. */
 export function textOf(value: string | Uint8Array): string {
-  return typeof value === "string" ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("utf8");
+  return typeof value === "string"
+    ? value
+    : Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("utf8");
 }

@@ -30,7 +30,9 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
     if (!memory) mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
     first = new SqliteSession(file, false);
   } catch (error) {
-    throw new GitmeshError("store-unavailable", `cannot open the SQLite database ${file}: ${messageOf(error)}`, { cause: error });
+    throw new GitmeshError("store-unavailable", `cannot open the SQLite database ${file}: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
   const openWriter = async (): Promise<Session> => {
     const session = first ?? (memory ? undefined : new SqliteSession(file, false));

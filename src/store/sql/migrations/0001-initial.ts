@@ -81,11 +81,17 @@ export const initial: Migration = {
     // MySQL has no "create index if not exists": its indexes are part of the table.
     const inline = kind === "mysql";
     const indexes = (table: string, list: Readonly<Record<string, string>>): string =>
-      inline ? Object.entries(list).map(([name, columns]) => `, key ${table}_${name} (${columns})`).join("") : "";
+      inline
+        ? Object.entries(list)
+            .map(([name, columns]) => `, key ${table}_${name} (${columns})`)
+            .join("")
+        : "";
     const apart = (table: string, list: Readonly<Record<string, string>>): string[] =>
       inline
         ? []
-        : Object.entries(list).map(([name, columns]) => `create index if not exists ${table}_${name} on ${table} (${columns})`);
+        : Object.entries(list).map(
+            ([name, columns]) => `create index if not exists ${table}_${name} on ${table} (${columns})`,
+          );
     const repositoryIndexes = {
       pushed: "pushed_ms, name",
       created: "created_ms, name",
