@@ -1,5 +1,5 @@
 // Import boundaries: layers go downward, and a few things are confined to a few files (ARCHITECTURE.md).
-// scripts/check-boundaries.ts runs it and asserts that it saw every module.
+// scripts/check-boundaries.cjs runs it and asserts that it saw every module.
 "use strict";
 
 const tests = "(\\.test\\.ts$|/testing/)";

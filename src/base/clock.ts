@@ -15,6 +15,11 @@ export interface Clock {
   random(): number;
 }
 
+/** A moment (ms since 1970) for people, in UTC, as in "2026-11-24 12:00:00 UTC"; "never" for -1. */
+export function momentText(ms: number): string {
+  return ms < 0 ? "never" : `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),

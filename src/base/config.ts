@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import type { z } from "zod";
 import { messageOf } from "./errors.ts";
+import { consoleSettingsSchema, controllerSettingsSchema, nodeSettingsSchema } from "./settings.ts";
 
 /** Where a value came from, in the words of the person who gave it. */
 interface GivenValue {
@@ -45,17 +46,25 @@ export interface ConfigSources {
 const otherVariables = new Set(["GITMESH_CONFIG", "GITMESH_URL", "GITMESH_TEST_ALL"]);
 const hidden = "(hidden)";
 const secretNames = new Set(["secret"]);
+const allSchemas: readonly z.ZodObject[] = [controllerSettingsSchema, nodeSettingsSchema, consoleSettingsSchema];
 
-/** The settings in force. Throws ConfigError with every mistake. */
+/**
+ * The settings in force. Throws ConfigError with every mistake. One file may serve several servers: what only another
+ * kind of server has is passed over.
+ */
 export function loadSettings<S extends z.ZodObject>(schema: S, sources: ConfigSources): z.infer<S> {
   const { environment = process.env } = sources;
   const mistakes: string[] = [];
   const given = new Map<string, GivenValue>();
   const file = sources.file ?? environment["GITMESH_CONFIG"];
   if (file !== undefined) {
-    for (const [name, value] of Object.entries(readFile(file, mistakes))) {
-      if (name in schema.shape) given.set(name, { value, source: `${file}: ${name}` });
-      else mistakes.push(`${file}: ${name}: there is no such setting`);
+    for (const [name, written] of Object.entries(readFile(file, mistakes))) {
+      const source = `${file}: ${name}`;
+      const value = plainValue(written);
+      if (!allSchemas.some(({ shape }) => Object.hasOwn(shape, name)))
+        mistakes.push(`${source}: there is no such setting`);
+      else if (value === undefined) mistakes.push(`${source}: must be a text, a number or a list of texts`);
+      else if (Object.hasOwn(schema.shape, name)) given.set(name, { value, source });
     }
   }
   for (const name of Object.keys(schema.shape)) {
@@ -63,28 +72,37 @@ export function loadSettings<S extends z.ZodObject>(schema: S, sources: ConfigSo
     if (value !== undefined && value !== "") given.set(name, { value, source: variableOf(name) });
   }
   for (const [name, value] of Object.entries(sources.flags)) {
-    if (value !== undefined && name in schema.shape) given.set(name, { value, source: flagOf(name) });
+    if (value !== undefined && Object.hasOwn(schema.shape, name)) given.set(name, { value, source: flagOf(name) });
   }
   const parsed = schema.safeParse(Object.fromEntries([...given].map(([name, { value }]) => [name, value])));
   for (const issue of parsed.error?.issues ?? []) {
     const name = String(issue.path[0] ?? "");
     const value = given.get(name);
     if (value === undefined) mistakes.push(`${name}: must be set, by ${flagOf(name)}, ${variableOf(name)} or a file`);
-    else
-      mistakes.push(
-        `${value.source}: ${issue.message}${secretNames.has(name) ? "" : ` (it is ${JSON.stringify(value.value)})`}`,
-      );
+    else mistakes.push(`${value.source}: ${reasonOf(issue)} (it is ${shownValue(name, value.value)})`);
   }
   if (mistakes.length > 0 || parsed.data === undefined) throw new ConfigError(mistakes);
   return parsed.data;
 }
 
-/** GITMESH_ variables that mean nothing to any of the schemas: most likely misspelt. */
-export function unknownVariables(
-  schemas: readonly z.ZodObject[],
-  environment: Readonly<Record<string, string | undefined>> = process.env,
-): string[] {
-  const known = new Set([...otherVariables, ...schemas.flatMap((schema) => Object.keys(schema.shape).map(variableOf))]);
+/** Lists may be written as such in a file; undefined for what no setting is made of. */
+function plainValue(written: unknown): string | number | undefined {
+  if (typeof written === "string" || typeof written === "number") return written;
+  if (Array.isArray(written) && written.every((item) => typeof item === "string")) return written.join(",");
+  return undefined;
+}
+
+/** A mistake in words for whoever wrote the value. */
+function reasonOf(issue: z.core.$ZodIssue): string {
+  if (issue.code !== "invalid_type") return issue.message;
+  if (issue.expected === "number") return "must be a number";
+  return issue.expected === "int" ? "must be a whole number" : issue.message;
+}
+
+/** GITMESH_ variables that mean nothing to any server: most likely misspelt. */
+export function unknownVariables(environment: Readonly<Record<string, string | undefined>> = process.env): string[] {
+  const settings = allSchemas.flatMap((schema) => Object.keys(schema.shape).map(variableOf));
+  const known = new Set([...otherVariables, ...settings]);
   return Object.keys(environment).filter((name) => name.startsWith("GITMESH_") && !known.has(name));
 }
 
@@ -92,10 +110,16 @@ export function unknownVariables(
 export function shownSettings(settings: Readonly<Record<string, unknown>>): Record<string, string> {
   const shown: Record<string, string> = {};
   for (const [name, value] of Object.entries(settings)) {
-    const text = Array.isArray(value) ? value.join(",") : String(value);
-    shown[name] = secretNames.has(name) ? hidden : text.replace(/(:\/\/[^:@/]*):[^@/]*@/, `$1:${hidden}@`);
+    shown[name] = shownValue(name, value);
   }
   return shown;
+}
+
+function shownValue(name: string, value: unknown): string {
+  if (secretNames.has(name)) return hidden;
+  const text = Array.isArray(value) ? value.join(",") : String(value);
+  // A password may have "@" and "/" in it: up to the last "@" nothing is shown.
+  return text.replace(/(:\/\/[^:@/]*):.*@/, `$1:${hidden}@`);
 }
 
 /** Every setting of a schema, for help texts and docs/settings.md. */

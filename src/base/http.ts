@@ -55,13 +55,19 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
   app.server.setTimeout(options.requestIdleMs, (socket: Socket) => socket.destroy());
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
+  const methods = new RouteMethods();
+  app.addHook("onRoute", ({ method, url }) => methods.add(method, url));
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
   });
   app.setErrorHandler((error, request, reply) => sendProblem(fromFastify(error), request, reply));
-  app.setNotFoundHandler((request, reply) =>
-    sendProblem(new GitmeshError("not-found", `nothing answers ${request.method} here`), request, reply),
-  );
+  app.setNotFoundHandler((request, reply) => {
+    const allowed = methods.of(request.url);
+    if (allowed.length === 0) return sendProblem(new GitmeshError("not-found", "nothing is here"), request, reply);
+    reply.header("allow", allowed.join(", "));
+    const detail = `this takes ${allowed.join(", ")}, not ${request.method}`;
+    return sendProblem(new GitmeshError("method-not-allowed", detail), request, reply);
+  });
   return app;
 }
 
@@ -117,9 +123,29 @@ export function sendProblem(error: GitmeshError, request: FastifyRequest, reply:
   if (problem.status === 503) reply.header("retry-after", retryAfterSeconds);
   return reply
     .code(problem.status)
+    .header("x-request-id", request.id)
     .type("application/problem+json")
     .serializer((value: unknown) => JSON.stringify(value))
     .send({ ...problem, requestId: request.id });
+}
+
+/** Which methods an address takes: the router tells an unknown address and an unknown method apart no longer. */
+class RouteMethods {
+  readonly #routes: { readonly methods: readonly string[]; readonly pattern: RegExp }[] = [];
+
+  add(method: string | readonly string[], url: string): void {
+    const pattern = url
+      .replaceAll(/[.+?^$(){}|[\]\\]/g, "\\$&")
+      .replaceAll(/:[A-Za-z]+/g, "[^/]+")
+      .replaceAll("*", ".*");
+    this.#routes.push({ methods: [method].flat(), pattern: new RegExp(`^${pattern}$`) });
+  }
+
+  of(url: string): string[] {
+    const path = url.split("?", 1)[0] ?? "";
+    const found = this.#routes.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods);
+    return [...new Set(found)].toSorted();
+  }
 }
 
 function fromFastify(error: unknown): GitmeshError {

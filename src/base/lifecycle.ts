@@ -11,6 +11,9 @@ export interface LifecycleOptions {
   readonly close: () => Promise<void>;
 }
 
+/** Ctrl-C under npm arrives twice, from the terminal and from npm: that is no second request. */
+const sameSignalMs = 500;
+
 /**
  * Resolves with the exit status when the process is to end: SIGTERM, SIGINT, a supervisor that is gone, or `fail`.
  * A second signal does not wait.
@@ -18,13 +21,15 @@ export interface LifecycleOptions {
 export class Lifecycle {
   readonly #options: LifecycleOptions;
   readonly #ended = Promise.withResolvers<number>();
-  #stopping = false;
+  #stoppingMs: number | undefined;
 
   constructor(options: LifecycleOptions) {
     this.#options = options;
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => this.#stop(0, signal));
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => this.#onSignal(signal));
     // Started by `gitmesh up`: when that is killed, its servers are not to stay behind.
     process.on("disconnect", () => this.#stop(0, "the supervisor is gone"));
+    // oxlint-disable-next-line typescript/no-unnecessary-boolean-literal-compare -- undefined without a supervisor
+    if (process.connected === false) this.#stop(0, "the supervisor is gone");
     process.on("uncaughtException", (error) => this.#crash(error));
     process.on("unhandledRejection", (error) => this.#crash(error));
   }
@@ -43,13 +48,16 @@ export class Lifecycle {
     this.#ended.resolve(1);
   }
 
+  #onSignal(signal: string): void {
+    const sinceMs = this.#options.clock.monotonicMs() - (this.#stoppingMs ?? Infinity);
+    if (sinceMs > sameSignalMs) this.#ended.resolve(0);
+    else this.#stop(0, signal);
+  }
+
   #stop(status: number, reason: string): void {
     const { log, clock, shutdownMs, close } = this.#options;
-    if (this.#stopping) {
-      this.#ended.resolve(status);
-      return;
-    }
-    this.#stopping = true;
+    if (this.#stoppingMs !== undefined) return;
+    this.#stoppingMs = clock.monotonicMs();
     log.info({ reason }, "stopping");
     clock.timer(shutdownMs, () => this.#ended.resolve(status));
     close().then(

@@ -1,7 +1,7 @@
 /** `gitmesh config check` and `gitmesh config show`. */
 import { loadSettings, shownSettings, unknownVariables } from "../base/config.ts";
 import { consoleSettingsSchema, controllerSettingsSchema, nodeSettingsSchema } from "../base/settings.ts";
-import { say, table } from "./output.ts";
+import { say, table, warn } from "./output.ts";
 
 const schemas = {
   controller: controllerSettingsSchema,
@@ -14,7 +14,7 @@ type Options = Record<string, string | boolean | undefined>;
 /** Throws ConfigError with every mistake. */
 export async function check(role: Role, options: Options): Promise<void> {
   load(role, options);
-  for (const name of unknownVariables(Object.values(schemas))) say(`${name} is no setting of gitmesh`);
+  for (const name of unknownVariables()) warn(`${name} is no setting of gitmesh`);
   say(options["json"] === true ? JSON.stringify({ ok: true }) : "The settings are well-formed.");
 }
 

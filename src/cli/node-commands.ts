@@ -1,8 +1,9 @@
 /** `gitmesh node list|show|remove` */
 import { z } from "zod";
+import { momentText } from "../base/clock.ts";
 import { apiPaths, nodeViewSchema } from "../protocol/public-api.ts";
 import { ApiClient } from "./api-client.ts";
-import { say, table, timeText } from "./output.ts";
+import { say, table } from "./output.ts";
 
 type Options = Record<string, string | boolean | undefined>;
 
@@ -22,7 +23,7 @@ export async function list(options: Options): Promise<void> {
     node.state,
     String(node.repos.length),
     `${(node.diskUsage * 100).toFixed(0)} %`,
-    timeText(node.timestamp),
+    momentText(node.timestamp),
     node.id,
   ]);
   say(table([["URL", "STATE", "REPLICAS", "DISK", "LAST HEARTBEAT", "ID"], ...rows]));
@@ -40,7 +41,7 @@ export async function show(id: string, options: Options): Promise<void> {
       ["url", node.url],
       ["id", node.id],
       ["state", node.state],
-      ["last heartbeat", timeText(node.timestamp)],
+      ["last heartbeat", momentText(node.timestamp)],
       ["disk use", `${(node.diskUsage * 100).toFixed(0)} %`],
       ["version", node.version],
     ]),

@@ -4,6 +4,11 @@ export function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** For what is no part of the answer. */
+export function warn(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
 /** Rows with aligned columns, two spaces apart. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
@@ -26,9 +31,4 @@ export function sizeText(bytes: number): string {
     unit += 1;
   }
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ""}`;
-}
-
-/** A moment for people, in UTC; "never" for -1. */
-export function timeText(ms: number): string {
-  return ms < 0 ? "never" : `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }

@@ -1,10 +1,12 @@
 /** `gitmesh repo ...` */
 import { createInterface } from "node:readline/promises";
 import { z } from "zod";
+import { momentText } from "../base/clock.ts";
+import { flagOf } from "../base/config.ts";
 import { parseRepositoryName } from "../protocol/repository-name.ts";
 import { apiPaths, repositoryViewSchema, type RepositoryView } from "../protocol/public-api.ts";
 import { ApiClient } from "./api-client.ts";
-import { say, sizeText, table, timeText } from "./output.ts";
+import { say, sizeText, table, warn } from "./output.ts";
 
 type Options = Record<string, string | boolean | undefined>;
 
@@ -39,7 +41,7 @@ export async function list(options: Options): Promise<void> {
     `${readyOf(repository)}/${repository.replicas}`,
     String(repository.generation),
     sizeText(repository.size),
-    timeText(repository.timestamp),
+    momentText(repository.timestamp),
   ]);
   say(table([["NAME", "READY", "GENERATION", "SIZE", "LAST PUSH"], ...rows]));
 }
@@ -60,7 +62,7 @@ export async function show(name: string, options: Options): Promise<void> {
       ["default branch", repository.defaultBranch],
       ["object format", repository.objectFormat],
       ["generation", String(repository.generation)],
-      ["last push", timeText(repository.timestamp)],
+      ["last push", momentText(repository.timestamp)],
       ["size", sizeText(repository.size)],
       ["replicas", `${readyOf(repository)} of ${repository.replicas} READY`],
       ["deny deletes", String(repository.denyDeletes)],
@@ -98,11 +100,13 @@ export async function remove(name: string, options: Options): Promise<number> {
 
 async function confirm(name: string): Promise<boolean> {
   if (!process.stdin.isTTY) throw new Error("Deleting needs --yes where nobody can be asked.");
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  const answer = await terminal.question(`Type the repository's name to delete it: `);
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  // Ctrl-D answers nothing.
+  const ended = new Promise<string>((resolve) => terminal.once("close", () => resolve("")));
+  const answer = await Promise.race([terminal.question("Type the repository's name to delete it: "), ended]);
   terminal.close();
   if (answer.trim() === name) return true;
-  say("Nothing was deleted.");
+  warn("Nothing was deleted.");
   return false;
 }
 
@@ -118,7 +122,8 @@ function bodyOf(options: Options): Record<string, unknown> {
   for (const key of ["denyDeletes", "denyNonFastForwards"]) {
     const value = options[key];
     if (value === undefined) continue;
-    if (value !== "true" && value !== "false") throw new Error(`${String(value)} is neither true nor false.`);
+    if (value !== "true" && value !== "false")
+      throw new Error(`${flagOf(key)}: ${String(value)} is neither true nor false.`);
     body[key] = value === "true";
   }
   return body;

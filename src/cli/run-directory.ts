@@ -16,8 +16,8 @@ export async function takeRunDirectory(directory: string): Promise<() => void> {
   }
   const endMs = systemClock.monotonicMs() + leftoverMs;
   for (const name of readdirSync(directory).filter((file) => file.endsWith(".pid"))) {
-    const pid = readPid(join(directory, name));
-    while (pid !== undefined && isGitmesh(pid)) {
+    const pid = readPid(join(directory, name)) ?? 0;
+    while (isGitmesh(pid)) {
       if (systemClock.monotonicMs() > endMs)
         throw new Error(`Process ${pid} (${name}) of an earlier start is still there.`);
       await systemClock.sleep(pollMs);
@@ -36,7 +36,10 @@ function readPid(path: string): number | undefined {
 
 /** A process id may have been given to another program since. */
 function isGitmesh(pid: number): boolean {
+  if (pid === 0) return false;
   try {
+    // Without /proc only the process id can tell.
+    if (!existsSync("/proc/self/cmdline")) return process.kill(pid, 0);
     return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("main.ts");
   } catch {
     return false;

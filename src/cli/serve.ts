@@ -46,20 +46,21 @@ async function run<S extends { name: string; logLevel: string; shutdownMs: numbe
   ) => Promise<RunningServer>,
 ): Promise<number> {
   const log = createLogger(settings.name, settings.logLevel);
-  for (const name of unknownVariables([controllerSettingsSchema, nodeSettingsSchema, consoleSettingsSchema])) {
-    log.warn(`${name} is no setting of gitmesh`);
-  }
-  let server: RunningServer | undefined;
+  for (const name of unknownVariables()) log.warn(`${name} is no setting of gitmesh`);
+  const running: RunningServer[] = [];
   const lifecycle = new Lifecycle({
     log,
     clock: systemClock,
     shutdownMs: settings.shutdownMs,
-    close: async () => server?.close(),
+    close: async () => {
+      for (const server of running) await server.close();
+    },
   });
-  server = await start(settings, {
+  const started = start(settings, {
     log,
     clock: systemClock,
     onForeignDisk: () => lifecycle.fail("the disk is not the one that this server started with"),
-  });
-  return lifecycle.ended;
+  }).then((server) => running.push(server));
+  // A signal while it starts (it may be waiting for the store) does not wait for that.
+  return await Promise.race([started.then(() => lifecycle.ended), lifecycle.ended]);
 }

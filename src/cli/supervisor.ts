@@ -1,20 +1,14 @@
 /** Keeps the servers of `gitmesh up` running: starts them, restarts one that dies after a pause, stops them all. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { request } from "undici";
 import type { Clock } from "../base/clock.ts";
 import { environmentOfChild } from "../base/config.ts";
-
-export interface ServerPlan {
-  /** As in "node-1": of its pid file, log and lines. */
-  readonly name: string;
-  readonly role: "controller" | "node" | "console";
-  readonly port: number;
-  /** Settings. The cluster's secret is among them: never among the arguments, which every process may read. */
-  readonly environment: Readonly<Record<string, string>>;
-}
+import { messageOf } from "../base/errors.ts";
+import type { ServerPlan } from "./cluster-plan.ts";
+import { lastLogLine, openLog } from "./server-log.ts";
 
 export interface SupervisorOptions {
   readonly plans: readonly ServerPlan[];
@@ -27,10 +21,9 @@ export interface SupervisorOptions {
 const pauseMinMs = 500;
 const pauseMaxMs = 10_000;
 /** A server that lived this long starts anew with the shortest pause. */
-const soundMs = 30_000;
+const soundMs = 10_000;
 const stopMs = 15_000;
 const pollMs = 50;
-const logBytesMax = 64 * 1024 * 1024;
 const mainFile = fileURLToPath(new URL("../main.ts", import.meta.url));
 
 export class Supervisor {
@@ -51,20 +44,31 @@ export class Supervisor {
     for (const server of this.#servers) server.start();
   }
 
-  /** Resolves when every server says that it can serve. Throws one sentence after `limitMs`, or when one cannot start. */
+  /**
+   * Resolves when the servers can serve. Throws one sentence when one cannot start or is not ready after `limitMs`;
+   * for a repository server that sentence is only said, as long as there is another one: the cluster lives without it.
+   */
   async ready(limitMs: number): Promise<void> {
-    const { clock } = this.#options;
+    const { clock, say } = this.#options;
     const endMs = clock.monotonicMs() + limitMs;
+    let nodes = this.#servers.filter((server) => server.role === "node").length;
     for (const server of this.#servers) {
-      while (!this.#stopping && !(await server.isReady())) {
-        const failure = server.failure();
-        if (failure !== undefined) throw new Error(failure);
-        if (clock.monotonicMs() > endMs) {
-          throw new Error(`${server.name} is not ready after ${limitMs / 1000} s; see ${server.logFile}.`);
-        }
-        await clock.sleep(pollMs);
-      }
+      const failure = await this.#failureOf(server, endMs);
+      if (this.#stopping) return;
+      if (failure === undefined) say(`gitmesh: ${server.name} is ready`);
+      else if (server.role !== "node" || (nodes -= 1) === 0) throw new Error(failure);
+      else say(`gitmesh: ${failure}; going on without it`);
     }
+  }
+
+  async #failureOf(server: SupervisedServer, endMs: number): Promise<string | undefined> {
+    const { clock } = this.#options;
+    while (!this.#stopping && !(await server.isReady())) {
+      if (server.failure !== undefined) return server.failure;
+      if (clock.monotonicMs() > endMs) return `${server.name} does not become ready; see ${server.logFile}`;
+      await clock.sleep(pollMs);
+    }
+    return undefined;
   }
 
   /** SIGTERM to all, SIGKILL to those that do not end in time. The repository servers go last. */
@@ -100,6 +104,12 @@ class SupervisedServer {
     this.logFile = join(options.data, "log", `${plan.name}.log`);
   }
 
+  /** Why it does not start, once it has ended twice soon after its start. */
+  get failure(): string | undefined {
+    if (this.#earlyDeaths < 2) return undefined;
+    return `${this.name} does not start: ${lastLogLine(this.logFile, this.#logStart)} (see ${this.logFile})`;
+  }
+
   get name(): string {
     return this.#plan.name;
   }
@@ -124,12 +134,6 @@ class SupervisedServer {
     } catch {
       return false;
     }
-  }
-
-  /** Why it does not start, once it has died twice without being ready. */
-  failure(): string | undefined {
-    if (this.#earlyDeaths < 2) return undefined;
-    return `${this.name} does not start: ${this.#lastLogLine()} (see ${this.logFile})`;
   }
 
   async stop(): Promise<void> {
@@ -162,10 +166,26 @@ class SupervisedServer {
     }
   }
 
-  /** One life of the process; resolves with how it ended. */
-  #live(): Promise<string> {
-    const log = this.#openLog();
-    const child = spawn(process.execPath, [mainFile, this.#plan.role], {
+  /** One life of the process; resolves with how it ended, or why it did not begin. */
+  async #live(): Promise<string> {
+    try {
+      const child = this.#spawn();
+      this.#child = child;
+      if (child.pid !== undefined) this.#writePid(child.pid);
+      return await this.#endOf(child);
+    } catch (error) {
+      this.kill();
+      return messageOf(error);
+    } finally {
+      this.#child = undefined;
+    }
+  }
+
+  #spawn(): ChildProcess {
+    const { file: log, size } = openLog(this.logFile);
+    this.#logStart = size;
+    // The name is for people who look at a list of processes.
+    const child = spawn(process.execPath, [mainFile, this.#plan.role, "--name", this.name], {
       env: environmentOfChild(this.#plan.environment),
       // The channel tells the server when this process is gone.
       stdio: ["ignore", log, log, "ipc"],
@@ -173,37 +193,23 @@ class SupervisedServer {
       detached: true,
     });
     closeSync(log);
-    this.#child = child;
-    if (child.pid !== undefined) writeFileSync(this.#pidFile, `${child.pid}\n`);
+    return child;
+  }
+
+  #endOf(child: ChildProcess): Promise<string> {
     return new Promise((resolve) => {
       child.once("error", (error) => resolve(error.message));
-      child.once("exit", (code, signal) => resolve(signal === null ? `status ${code ?? 0}` : `signal ${signal}`));
-    }).then((how) => {
-      this.#child = undefined;
-      return how as string;
+      child.once("exit", (code, signal) => resolve(signal === null ? this.#statusText(code ?? 0) : `signal ${signal}`));
     });
   }
 
-  #openLog(): number {
-    try {
-      if (statSync(this.logFile).size > logBytesMax) renameSync(this.logFile, `${this.logFile}.1`);
-    } catch {
-      // There is none yet.
-    }
-    const log = openSync(this.logFile, "a", 0o600);
-    this.#logStart = statSync(this.logFile).size;
-    return log;
+  #statusText(code: number): string {
+    return code === 0 ? "status 0" : `status ${code}: ${lastLogLine(this.logFile, this.#logStart)}`;
   }
 
-  /** The last line of this life's log that says something to a person. */
-  #lastLogLine(): string {
-    const lines = readFileSync(this.logFile).subarray(this.#logStart).toString("utf8").trim().split("\n");
-    const line = lines.at(-1) ?? "";
-    try {
-      const entry = JSON.parse(line) as { msg?: string; err?: { message?: string } };
-      return entry.err?.message ?? entry.msg ?? line;
-    } catch {
-      return line === "" ? "no word of why" : line;
-    }
+  /** At once whole: whoever reads it signals that process. */
+  #writePid(pid: number): void {
+    writeFileSync(`${this.#pidFile}.new`, `${pid}\n`);
+    renameSync(`${this.#pidFile}.new`, this.#pidFile);
   }
 }

@@ -1,15 +1,7 @@
 /** The console's page as HTML. Pure; every value is escaped. */
-import type { ClusterView, NodeView, RepositoryView } from "../protocol/public-api.ts";
-
-export type ClusterState =
-  | {
-      readonly kind: "reached";
-      readonly url: string;
-      readonly cluster: ClusterView;
-      readonly nodes: readonly NodeView[];
-      readonly repositories: readonly RepositoryView[];
-    }
-  | { readonly kind: "unreachable"; readonly failures: readonly string[] };
+import { momentText } from "../base/clock.ts";
+import type { NodeView, RepositoryView } from "../protocol/public-api.ts";
+import type { ClusterState } from "./cluster-state.ts";
 
 type Reached = Extract<ClusterState, { readonly kind: "reached" }>;
 
@@ -43,7 +35,8 @@ function renderUnreachable(failures: readonly string[]): string {
 
 function renderCluster(state: Reached, nowMs: number): string {
   const { url, cluster } = state;
-  return `<p class="health ${healthOf(state).good ? "good" : "bad"}" role="status">${escape(healthOf(state).sentence)}</p>
+  const { good, sentence } = healthOf(state);
+  return `<p class="health ${good ? "good" : "bad"}" role="status">${escape(sentence)}</p>
 ${renderRepositories(state)}
 ${renderNodes(state, nowMs)}
 <h2>More</h2>
@@ -57,65 +50,76 @@ ${renderNodes(state, nowMs)}
 }
 
 /** The state of everything in one line. */
-function healthOf({ cluster, nodes }: Reached): { readonly good: boolean; readonly sentence: string } {
-  if (!cluster.store.ok || cluster.repositories === null)
-    return { good: false, sentence: "The metadata store does not answer." };
-  const { total, degraded } = cluster.repositories;
-  const down = nodes.filter((node) => node.state !== "ALIVE").length;
+function healthOf({ cluster }: Reached): { readonly good: boolean; readonly sentence: string } {
+  const { store, repositories, nodes } = cluster;
+  if (!store.ok || repositories === null) return { good: false, sentence: "The metadata store does not answer." };
+  const { total, degraded } = repositories;
+  const down = nodes.total - nodes.alive;
   const servers =
-    down === 0 ? "" : ` ${down} of ${nodes.length} repository servers ${down === 1 ? "does" : "do"} not answer.`;
+    down === 0 ? "" : ` ${down} of ${nodes.total} repository servers ${down === 1 ? "does" : "do"} not answer.`;
   if (degraded > 0) {
     const subject = degraded === 1 ? "1 repository has" : `${degraded} repositories have`;
     return { good: false, sentence: `${subject} fewer complete replicas than wanted.${servers}` };
   }
-  const all =
-    total === 0
-      ? "There are no repositories yet."
-      : total === 1
-        ? "The repository has all its replicas."
-        : `All ${total} repositories have all their replicas.`;
-  return { good: down === 0, sentence: `${all}${servers}` };
+  return { good: down === 0, sentence: `${allWell(total)}${servers}` };
+}
+
+function allWell(total: number): string {
+  if (total === 0) return "There are no repositories yet.";
+  return total === 1 ? "The repository has all its replicas." : `All ${total} repositories have all their replicas.`;
 }
 
 function renderRepositories({ cluster, repositories, url }: Reached): string {
+  if (repositories === undefined) return "<h2>Repositories</h2>\n<p>Unknown at the moment.</p>";
   if (repositories.length === 0) {
     return `<h2>Repositories</h2>
 <p>Make the first one, and push to it:</p>
 <pre><code>curl -XPOST ${escape(url)}/api/repos/test
-git clone ${escape(url)}/git/test.git</code></pre>`;
+git clone ${escape(url)}/git/test.git
+cd test
+git commit --allow-empty -m 'First commit'
+git push origin HEAD</code></pre>`;
   }
-  const rows = repositories.map(
-    (repository) => `<tr>
-<th scope="row">${escape(repository.name)}<br><code>${escape(repository.cloneUrl)}</code></th>
-<td>${repository.nodes.map((node) => mark(node.status, `${node.status} on ${node.url}${node.reason === "" ? "" : `: ${node.reason}`}`)).join(" ")}</td>
-<td class="number">${repository.generation}</td>
-<td class="number">${escape(size(repository.size))}</td>
-<td>${repository.timestamp < 0 ? "never" : escape(time(repository.timestamp))}</td>
-</tr>`,
-  );
   const total = cluster.repositories?.total ?? repositories.length;
   const rest = total > repositories.length ? `<p>${total - repositories.length} more are not shown.</p>` : "";
   return `<h2>Repositories</h2>
-<div class="wide"><table>
-<thead><tr><th scope="col">Name</th><th scope="col">Replicas</th><th scope="col">Generation</th><th scope="col">Size</th><th scope="col">Last push</th></tr></thead>
-<tbody>${rows.join("\n")}</tbody>
-</table></div>${rest}`;
+${table(["Name", "Replicas", "Generation", "Size", "Last push"], repositories.map(repositoryRow))}${rest}`;
+}
+
+function repositoryRow({ name, cloneUrl, nodes, generation, size, timestamp }: RepositoryView): string {
+  const replicas = nodes.map(({ status, url, reason }) =>
+    mark(status, `${status} on ${url}${reason === "" ? "" : `: ${reason}`}`),
+  );
+  return `<tr>
+<th scope="row">${escape(name)}<br><code>${escape(cloneUrl)}</code></th>
+<td>${replicas.join(" ")}</td>
+<td class="number">${generation}</td>
+<td class="number">${escape(sizeText(size))}</td>
+<td>${escape(momentText(timestamp))}</td>
+</tr>`;
 }
 
 function renderNodes({ nodes }: Reached, nowMs: number): string {
+  if (nodes === undefined) return "<h2>Repository servers</h2>\n<p>Unknown at the moment.</p>";
   if (nodes.length === 0) return "<h2>Repository servers</h2>\n<p>None has registered yet.</p>";
-  const rows = nodes.map(
-    (node) => `<tr>
-<th scope="row">${escape(node.url)}</th>
-<td>${mark(node.state, node.state)}</td>
-<td class="number">${Math.max(0, (nowMs - node.timestamp) / 1000).toFixed(0)} s ago</td>
-<td class="number">${(node.diskUsage * 100).toFixed(0)} %</td>
-<td class="number">${node.repos.length}</td>
-</tr>`,
-  );
-  return `<h2>Repository servers</h2>
-<div class="wide"><table>
-<thead><tr><th scope="col">URL</th><th scope="col">State</th><th scope="col">Last heartbeat</th><th scope="col">Disk</th><th scope="col">Replicas</th></tr></thead>
+  const rows = nodes.map((node) => nodeRow(node, nowMs));
+  return `<h2>Repository servers</h2>\n${table(["URL", "State", "Last heartbeat", "Disk"], rows)}`;
+}
+
+function nodeRow({ url, state, timestamp, diskUsage }: NodeView, nowMs: number): string {
+  return `<tr>
+<th scope="row">${escape(url)}</th>
+<td>${mark(state, state)}</td>
+<td class="number">${Math.max(0, (nowMs - timestamp) / 1000).toFixed(0)} s ago</td>
+<td class="number">${(diskUsage * 100).toFixed(0)} %</td>
+</tr>`;
+}
+
+/** `rows` are HTML; a table that is too wide for a phone scrolls in itself. */
+function table(columns: readonly string[], rows: readonly string[]): string {
+  const heads = columns.map((column) => `<th scope="col">${escape(column)}</th>`);
+  return `<div class="wide"><table>
+<thead><tr>${heads.join("")}</tr></thead>
 <tbody>${rows.join("\n")}</tbody>
 </table></div>`;
 }
@@ -125,17 +129,10 @@ function mark(state: string, title: string): string {
   return `<span class="mark ${escape(state.toLowerCase())}" title="${escape(title)}">${escape(state)}</span>`;
 }
 
-function size(bytes: number): string {
+function sizeText(bytes: number): string {
   if (bytes < 1000) return `${bytes} B`;
-  return bytes < 1e6
-    ? `${(bytes / 1e3).toFixed(1)} kB`
-    : bytes < 1e9
-      ? `${(bytes / 1e6).toFixed(1)} MB`
-      : `${(bytes / 1e9).toFixed(1)} GB`;
-}
-
-function time(ms: number): string {
-  return `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`;
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 function escape(text: string): string {

@@ -1,37 +1,43 @@
 /** The console's server: one page with the state of the cluster, for people. Asks any controller that answers. */
 import { readFile } from "node:fs/promises";
-import { request } from "undici";
-import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
-import { messageOf } from "../base/errors.ts";
 import { createHttpServer, listen } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
 import type { ConsoleSettings } from "../base/settings.ts";
 import { version } from "../base/version.ts";
-import { apiPaths, clusterViewSchema, nodeViewSchema, repositoryViewSchema } from "../protocol/public-api.ts";
-import { renderPage, type ClusterState } from "./page.ts";
+import { apiPaths } from "../protocol/public-api.ts";
+import { ClusterStateReader } from "./cluster-state.ts";
+import { renderPage } from "./page.ts";
 
-const callMs = 3000;
-const repositoriesShown = 100;
 const requestIdleMs = 60_000;
+const bodyLimitBytes = 1024;
 const securityHeaders = {
   "content-security-policy":
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-  "x-content-type-options": "nosniff",
+  "cross-origin-opener-policy": "same-origin",
   "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
 } as const;
 
+export interface RunningConsole {
+  /** Where it listens. */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Throws one sentence when the port is taken. */
 export async function startConsole(
   settings: ConsoleSettings,
   { log, clock }: { log: Logger; clock: Clock },
-): Promise<{ url: string; close(): Promise<void> }> {
+): Promise<RunningConsole> {
   const style = await readFile(new URL("style.css", import.meta.url), "utf8");
-  const app = createHttpServer({ log, requestIdleMs, bodyLimitBytes: 1024 });
+  const states = new ClusterStateReader(settings.controllers);
+  const app = createHttpServer({ log, requestIdleMs, bodyLimitBytes });
   app.addHook("onRequest", async (_request, reply) => {
     void reply.headers(securityHeaders);
   });
   app.get("/", async (_request, reply) => {
-    const state = await readState(settings.controllers);
+    const state = await states.read();
     return reply
       .code(state.kind === "unreachable" ? 503 : 200)
       .header("cache-control", "no-store")
@@ -39,37 +45,17 @@ export async function startConsole(
       .send(renderPage(state, clock.nowMs()));
   });
   app.get("/style.css", async (_request, reply) => reply.type("text/css; charset=utf-8").send(style));
-  app.get("/healthz", async () => ({ status: "ok", name: settings.name, version }));
+  app.get(apiPaths.health, async () => ({ status: "ok", name: settings.name, version }));
   // The page is there for the very time when no controller answers.
-  app.get("/readyz", async () => ({ ready: true }));
+  app.get(apiPaths.ready, async () => ({ ready: true }));
   const url = await listen(app, settings.listen);
   log.info({ url }, "console listens");
-  return { url, close: () => app.close() };
-}
-
-/** The state as the first controller that answers tells it. */
-async function readState(controllers: readonly string[]): Promise<ClusterState> {
-  const failures: string[] = [];
-  for (const url of controllers) {
-    try {
-      const [cluster, nodes, repositories] = await Promise.all([
-        get(url, apiPaths.cluster, clusterViewSchema),
-        get(url, apiPaths.nodes, z.array(nodeViewSchema)),
-        get(url, `${apiPaths.repositories}?limit=${repositoriesShown}`, z.array(repositoryViewSchema)),
-      ]);
-      return { kind: "reached", url, cluster, nodes, repositories };
-    } catch (error) {
-      failures.push(`${url}: ${messageOf(error) || "no connection"}`);
-    }
-  }
-  return { kind: "unreachable", failures };
-}
-
-async function get<T>(url: string, path: string, schema: z.ZodType<T>): Promise<T> {
-  const answer = await request(`${url}${path}`, { headersTimeout: callMs, bodyTimeout: callMs });
-  if (answer.statusCode !== 200) {
-    await answer.body.dump();
-    throw new Error(`status ${answer.statusCode}`);
-  }
-  return schema.parse(await answer.body.json());
+  return {
+    url,
+    async close() {
+      await app.close();
+      await states.close();
+      log.info("console stopped");
+    },
+  };
 }

@@ -5,6 +5,7 @@
  * Invariant: what `get` returns is never older than the generation that its caller has read from the store.
  */
 import { LRUCache } from "lru-cache";
+import { GitmeshError } from "../base/errors.ts";
 import type { RefSet } from "../protocol/advertisement.ts";
 import type { Repository, RefLogEntry, Store, StoredRef } from "../store/store.ts";
 
@@ -19,6 +20,8 @@ const logEntriesMax = 200;
 /** Estimated memory of a ref apart from its names: object, id, peeled id. */
 const refBytes = 220;
 const encodedAnswersMax = 16;
+/** One that was under way, one of our own, and some to spare. */
+const readsMax = 5;
 
 interface Cached {
   readonly generation: number;
@@ -48,7 +51,10 @@ export class RefSnapshots {
     const { id, objectFormat, defaultBranch, generation } = repository;
     let cached = this.#cache.get(id);
     // What is being loaded may have begun before this generation was committed.
-    while (cached === undefined || cached.generation < generation) cached = await this.#load(id, cached);
+    for (let reads = 0; cached === undefined || cached.generation < generation; reads += 1) {
+      if (reads === readsMax) throw new GitmeshError("internal", `the refs of ${id} are older than its generation`);
+      cached = await this.#load(id, cached);
+    }
     const { refs } = cached;
     const found = cached;
     const set: RefSet = { objectFormat, defaultBranch, refs };

@@ -6,7 +6,6 @@ import type { Replica, Repository, RepositoryPatch, RepositoryWithReplicas, Stor
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
-import { routeRead } from "./router.ts";
 
 export interface ChangesDependencies {
   readonly store: Store;
@@ -25,23 +24,30 @@ export class RepositoryChanges {
 
   /**
    * Name and description on the nodes are for people: a node that misses one keeps the old. Its HEAD matters to plain
-   * git, so a replica that misses a new default branch becomes STALE, and its catch-up brings it. That needs one READY
-   * replica that has it: "no-ready-replica" otherwise, before anything is changed.
+   * git, so the nodes get a new default branch first: without one READY replica that has it nothing is changed
+   * ("no-ready-replica"), and one that missed it becomes STALE, so that its catch-up brings it.
    * Throws "repository-exists" too.
    */
-  async update(
-    { repository, replicas }: RepositoryWithReplicas,
-    patch: RepositoryPatch,
-  ): Promise<RepositoryWithReplicas> {
-    const { store, membership } = this.#deps;
-    const newHead = patch.defaultBranch !== undefined && patch.defaultBranch !== repository.defaultBranch;
-    const route = routeRead(replicas, membership.nodes(), 0);
-    if (newHead && route.candidates.length === 0) throw new GitmeshError("no-ready-replica", route.reason);
-    const updated = await store.updateRepository(repository.id, patch);
-    const { name, defaultBranch, description } = updated;
-    if (newHead || name !== repository.name || description !== repository.description) {
-      const missed = await this.#tellNodes(updated, replicas);
-      if (newHead) await this.#markMissed(updated, replicas, missed, defaultBranch);
+  async update({ repository, replicas }: RepositoryWithReplicas, patch: RepositoryPatch): Promise<RepositoryWithReplicas> {
+    const { store, clock } = this.#deps;
+    const { defaultBranch = repository.defaultBranch } = patch;
+    const newHead = defaultBranch !== repository.defaultBranch;
+    const missed = newHead ? await this.#tellNodes({ ...repository, defaultBranch }, replicas) : [];
+    if (newHead && !replicas.some(({ nodeId, state }) => state === "READY" && !missed.includes(nodeId))) {
+      throw new GitmeshError("no-ready-replica", "no complete replica could take the new default branch");
+    }
+    let updated: Repository;
+    try {
+      updated = await store.updateRepository(repository.id, patch);
+    } catch (error) {
+      if (newHead) await this.#tellNodes(repository, replicas);
+      throw error;
+    }
+    if (updated.name !== repository.name || updated.description !== repository.description) {
+      await this.#tellNodes(updated, replicas);
+    }
+    if (missed.length > 0) {
+      await store.markStale(repository.id, missed, `missed the new default branch ${defaultBranch}`, clock.nowMs());
     }
     const found = await store.getRepository(repository.id);
     if (found === undefined) throw new GitmeshError("repository-not-found", "it was deleted meanwhile");
@@ -60,22 +66,6 @@ export class RepositoryChanges {
     const { id, name, objectFormat, defaultBranch, description } = repository;
     const replica = { id, name, objectFormat, defaultBranch, description };
     return this.#eachLive(replicas, (url) => this.#deps.nodeClient.updateReplica(url, replica));
-  }
-
-  async #markMissed(
-    repository: Repository,
-    replicas: readonly Replica[],
-    missed: readonly string[],
-    defaultBranch: string,
-  ): Promise<void> {
-    const { store, clock, log } = this.#deps;
-    if (missed.length === 0) return;
-    const told = replicas.some(({ nodeId, state }) => state === "READY" && !missed.includes(nodeId));
-    if (!told) {
-      log.error({ repository: repository.name, defaultBranch }, "no complete replica has the new default branch");
-      return;
-    }
-    await store.markStale(repository.id, missed, `missed the new default branch ${defaultBranch}`, clock.nowMs());
   }
 
   /** Calls every node in parallel; returns those that are dead or failed. */

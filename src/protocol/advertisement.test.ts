@@ -15,10 +15,18 @@ import { GitOracle, sampleRepository } from "./testing/git-oracle.ts";
 const formats = ["sha1", "sha256"] as const;
 
 /** What git's http-backend puts in front in protocol v0 and v1. */
-const serviceLine = { "upload-pack": "001e# service=git-upload-pack\n0000", "receive-pack": "001f# service=git-receive-pack\n0000" };
+const serviceLine = {
+  "upload-pack": "001e# service=git-upload-pack\n0000",
+  "receive-pack": "001f# service=git-receive-pack\n0000",
+};
 
 /** What git announces on the repository, as text of one character a byte. */
-function announced(oracle: GitOracle, program: "upload-pack" | "receive-pack", name: string, version: 0 | 1 | 2): string {
+function announced(
+  oracle: GitOracle,
+  program: "upload-pack" | "receive-pack",
+  name: string,
+  version: 0 | 1 | 2,
+): string {
   const body = oracle.serve(program, "--http-backend-info-refs", name, `version=${version}`);
   return serviceLine[program] + body.toString("latin1");
 }
@@ -34,19 +42,31 @@ test("v0 and v1 are byte for byte what git announces", () => {
     const set = sampleRepository(oracle, format, format);
     assert.ok(set.refs.some((ref) => ref.peeled !== undefined));
     for (const version of [0, 1] as const) {
-      assert.equal(uploadPackAdvertisement(version, set, agent).toString("latin1"), announced(oracle, "upload-pack", format, version));
-      assert.equal(receivePackAdvertisement(version, set, agent).toString("latin1"), announced(oracle, "receive-pack", format, version));
+      assert.equal(
+        uploadPackAdvertisement(version, set, agent).toString("latin1"),
+        announced(oracle, "upload-pack", format, version),
+      );
+      assert.equal(
+        receivePackAdvertisement(version, set, agent).toString("latin1"),
+        announced(oracle, "receive-pack", format, version),
+      );
     }
     // HEAD on a branch that does not exist yet: no HEAD line, no symref.
     oracle.run(["symbolic-ref", "HEAD", "refs/heads/unborn"], { in: format });
     const unborn = oracle.refSet(format, format);
     assert.equal(unborn.defaultBranch, "refs/heads/unborn");
-    assert.equal(uploadPackAdvertisement(0, unborn, agent).toString("latin1"), announced(oracle, "upload-pack", format, 0));
+    assert.equal(
+      uploadPackAdvertisement(0, unborn, agent).toString("latin1"),
+      announced(oracle, "upload-pack", format, 0),
+    );
     // HEAD on an annotated tag is peeled as well.
     oracle.run(["update-ref", "--no-deref", "refs/x/tag", "refs/tags/v1"], { in: format });
     oracle.run(["symbolic-ref", "HEAD", "refs/x/tag"], { in: format });
     const tagged = oracle.refSet(format, format);
-    assert.equal(uploadPackAdvertisement(0, tagged, agent).toString("latin1"), announced(oracle, "upload-pack", format, 0));
+    assert.equal(
+      uploadPackAdvertisement(0, tagged, agent).toString("latin1"),
+      announced(oracle, "upload-pack", format, 0),
+    );
   }
 });
 
@@ -58,7 +78,10 @@ test("an empty repository announces its capabilities all the same", () => {
     const set = oracle.refSet(format, format);
     assert.deepEqual(set, { objectFormat: format, defaultBranch: "refs/heads/trunk", refs: [] });
     for (const version of [0, 1] as const) {
-      assert.equal(receivePackAdvertisement(version, set, agent).toString("latin1"), announced(oracle, "receive-pack", format, version));
+      assert.equal(
+        receivePackAdvertisement(version, set, agent).toString("latin1"),
+        announced(oracle, "receive-pack", format, version),
+      );
     }
     // git before 2.41 says nothing here, so that a clone in v0 could not know the object format; later ones do this.
     const text = uploadPackAdvertisement(0, set, agent).toString("latin1");
@@ -110,14 +133,25 @@ test("refs are found by binary search", () => {
   const set: RefSet = { objectFormat: "sha1", defaultBranch: "refs/heads/a", refs };
   for (const ref of refs) assert.equal(refOf(set, ref.name), ref);
   for (const name of ["", "refs/heads/", "refs/heads/a/", "refs/tags/y"]) assert.equal(refOf(set, name), undefined);
-  assert.deepEqual(["", "refs/heads/b", "refs/heads/\xff", "zzz"].map((name) => firstAtOrAfter(refs, name)), [0, 3, 3, 5]);
+  assert.deepEqual(
+    ["", "refs/heads/b", "refs/heads/\xff", "zzz"].map((name) => firstAtOrAfter(refs, name)),
+    [0, 3, 3, 5],
+  );
 });
 
 test("50,000 refs are written in well under a second", () => {
   const oid = "a".repeat(40);
-  const refs = Array.from({ length: 50_000 }, (_, index) => ({ name: `refs/heads/${String(index).padStart(6, "0")}`, oid, peeled: undefined }));
+  const refs = Array.from({ length: 50_000 }, (_, index) => ({
+    name: `refs/heads/${String(index).padStart(6, "0")}`,
+    oid,
+    peeled: undefined,
+  }));
   const startMs = performance.now();
-  const bytes = uploadPackAdvertisement(0, { objectFormat: "sha1", defaultBranch: "refs/heads/000000", refs }, "gitmesh/test");
+  const bytes = uploadPackAdvertisement(
+    0,
+    { objectFormat: "sha1", defaultBranch: "refs/heads/000000", refs },
+    "gitmesh/test",
+  );
   assert.ok(performance.now() - startMs < 5000);
   assert.ok(bytes.length > 50_000 * 63);
 });

@@ -25,7 +25,7 @@ export async function parseV2Request(reader: PktReader): Promise<V2Request> {
   for (;;) {
     const pkt = await reader.next();
     if (pkt === undefined) {
-      if (command === "" && capabilities.length === 0) break;
+      if (command === "" && capabilities.length === 0 && list === capabilities) break;
       throw new GitmeshError("bad-request", "the request ends before its flush packet");
     }
     if (pkt.kind === "flush") break;
@@ -45,7 +45,7 @@ export async function parseV2Request(reader: PktReader): Promise<V2Request> {
       throw new GitmeshError("too-large", "too many lines in one request");
     }
   }
-  if (command === "" && capabilities.length + args.length > 0) {
+  if (command === "" && (capabilities.length > 0 || list === args)) {
     throw new GitmeshError("bad-request", "a request without a command");
   }
   return { command, capabilities, args };

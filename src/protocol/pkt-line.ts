@@ -70,8 +70,8 @@ export class PktReader {
 
   /** The next pkt; undefined at a clean end of input. Throws GitmeshError "bad-request" for anything malformed. */
   async next(): Promise<Pkt | undefined> {
-    if (!(await this.#more())) return undefined;
-    const digits = (await this.#read(4)).toString("latin1");
+    if (this.#chunk.length === 0 && !(await this.#more())) return undefined;
+    const digits = (this.#view(4) ?? (await this.#collect(4))).toString("latin1");
     if (!/^[0-9a-fA-F]{4}$/.test(digits)) throw new GitmeshError("bad-request", "a pkt-line without a valid length");
     const length = Number.parseInt(digits, 16);
     if (length === 0) return { kind: "flush" };
@@ -80,7 +80,7 @@ export class PktReader {
     if (length === 3 || length > pktBytesMax) {
       throw new GitmeshError("bad-request", "a pkt-line without a valid length");
     }
-    return { kind: "data", data: await this.#read(length - 4) };
+    return { kind: "data", data: this.#view(length - 4) ?? (await this.#collect(length - 4)) };
   }
 
   /**
@@ -105,10 +105,15 @@ export class PktReader {
     return this.#chunk.length > 0;
   }
 
-  /** Exactly `bytes` bytes: a view where one chunk has them all, otherwise collected as they come. */
-  async #read(bytes: number): Promise<Buffer> {
+  /** The next bytes of a pkt where the chunk has them all: nothing is copied or waited for. */
+  #view(bytes: number): Buffer | undefined {
+    if (this.#chunk.length < bytes) return undefined;
     this.#bytesRead += bytes;
-    if (this.#chunk.length >= bytes) return this.#takeOfChunk(bytes);
+    return this.#takeOfChunk(bytes);
+  }
+
+  /** The next bytes of a pkt, collected from as many chunks as it takes. */
+  async #collect(bytes: number): Promise<Buffer> {
     const whole = Buffer.allocUnsafe(bytes);
     for (let filled = 0; filled < bytes;) {
       if (!(await this.#more())) throw new GitmeshError("bad-request", "the request ends in the middle of a pkt-line");
@@ -116,6 +121,7 @@ export class PktReader {
       whole.set(part, filled);
       filled += part.length;
     }
+    this.#bytesRead += bytes;
     return whole;
   }
 

@@ -27,6 +27,7 @@ export interface ReceivePackRequest {
 
 const pushOptionsMax = 64;
 const pushOptionBytesMax = 4096;
+const shallowsMax = 100_000;
 /** Of commands and shallow lines together; a push of 200,000 refs with names of ordinary length has half of it. */
 const listBytesMax = 64 * 1024 * 1024;
 
@@ -55,7 +56,8 @@ export async function parseReceivePackRequest(
     if (startsWith(line, "shallow ")) {
       const oid = line.toString("latin1", 8);
       if (!isObjectId(oid, objectFormat)) throw bad("a shallow line without an object id");
-      shallows.push(oid);
+      if (shallows.push(oid) > shallowsMax)
+        throw new GitmeshError("too-large", `more than ${shallowsMax} shallow lines`);
       continue;
     }
     if (startsWith(line, "push-cert")) throw bad("signed pushes are not offered");

@@ -18,7 +18,7 @@ test("a report is git's", () => {
 
 test("reasons stay on their line, whatever they quote", () => {
   const text = (reason: string): string => reportStatus({ version: "v1", unpack: reason, results: [] }).toString();
-  assert.equal(text("index-pack\nfailed\r\n\u001b[2Jhere\u009b1m\n"), "0025unpack index-pack failed [2Jhere 1m\n0000");
+  assert.equal(text("index-pack\nfailed\r\n\u001b[2Jhere\u009b1m\n"), "0028unpack index-pack failed [2Jhere 1m\n0000");
   for (const nothing of ["", "\n", " \0 "]) assert.equal(text(nothing), "0011unpack error\n0000");
   assert.ok(text("x".repeat(100_000)).length < 1100);
 });
@@ -29,7 +29,9 @@ test("any name and reason make well-formed pkts, a line each", async () => {
     // As long as a command can carry.
     fc.integer({ min: pktDataBytesMax - 3200, max: pktDataBytesMax - 82 }).map((length) => "n".repeat(length)),
   );
-  const refusal = fc.option(fc.oneof(fc.string({ unit: "binary" }), fc.constant("\u{1f600}".repeat(2000))), { nil: undefined });
+  const refusal = fc.option(fc.oneof(fc.string({ unit: "binary" }), fc.constant("\u{1f600}".repeat(2000))), {
+    nil: undefined,
+  });
   await fc.assert(
     fc.asyncProperty(fc.array(fc.record({ name, refusal }), { maxLength: 4 }), async (results) => {
       const reader = new PktReader(inChunks(reportStatus({ version: "v2", unpack: "ok", results })));

@@ -13,7 +13,8 @@ export interface OpenStoreOptions {
   readonly limits?: Partial<PoolLimits>;
 }
 
-const defaultLimits: PoolLimits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 5000, statementMs: 30_000 };
+/** `statementMs` is longer than the engines wait for a lock. */
+const defaultLimits: PoolLimits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 5000, statementMs: 15_000 };
 
 /**
  * `sqlite:FILE` or `sqlite::memory:`, `mysql://`, `mariadb://`, `postgres://` or `postgresql://`. Does not migrate, and
@@ -27,7 +28,7 @@ export async function openStore(databaseUrl: string, options: OpenStoreOptions =
 
 /** Drivers are loaded only when they are used. */
 async function openEngine(databaseUrl: string, limits: PoolLimits, clock: Clock): Promise<Engine> {
-  const scheme = /^([a-z]+):/.exec(databaseUrl)?.[1];
+  const scheme = /^([a-z]+):/.exec(databaseUrl)?.[1] ?? "";
   switch (scheme) {
     case "sqlite":
       return (await import("./sql/sqlite.ts")).openSqlite(databaseUrl.slice("sqlite:".length), limits, clock);

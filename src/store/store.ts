@@ -1,6 +1,6 @@
 /**
  * What the cluster remembers: the interface that the controller uses. One implementation over SQL (sql/), the same
- * on SQLite, MariaDB/MySQL and PostgreSQL; the contract suite is store-contract.ts.
+ * on SQLite, MariaDB/MySQL and PostgreSQL; the contract suite is testing/store-contract.ts.
  *
  * Every method throws GitmeshError "store-unavailable" when the database does not answer. Times are ms since 1970,
  * given by the caller. Repository ids and node ids are UUIDs (v7) in text form.

@@ -32,8 +32,8 @@ const readyMs = 30_000;
 const running = new Map<ChildProcess, string>();
 process.on("exit", () => {
   for (const [child, directory] of running) {
-    child.kill("SIGKILL");
-    rmSync(directory, { recursive: true, force: true });
+    child.kill(path.basename(directory).startsWith("gitmesh-postgres") ? "SIGQUIT" : "SIGKILL");
+    rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
   }
 });
 
@@ -83,7 +83,8 @@ export async function startDatabase(engine: ServerEngine): Promise<TestDatabase>
         child = await start(server, directory);
       },
       stop: async () => {
-        await end(engine === "mariadb" ? "SIGTERM" : "SIGINT");
+        // Its data goes too: no need for a tidy end. SIGQUIT takes PostgreSQL's own children along.
+        await end(engine === "mariadb" ? "SIGKILL" : "SIGQUIT");
         rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
       },
     };

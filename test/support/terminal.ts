@@ -91,9 +91,9 @@ export class Terminal {
   }
 
   start(script: string, options: { input?: string | Uint8Array; limitMs?: number } = {}): RunningScript {
-    const child = spawn("bash", ["-euo", "pipefail", "-c", script], {
+    const child = spawn("bash", ["--norc", "-euo", "pipefail", "-c", script], {
       cwd: this.directory,
-      env: { ...cleanEnvironment(join(this.directory)), ...this.#variables },
+      env: { ...cleanEnvironment(this.directory), ...this.#variables },
       stdio: "pipe",
       // A group of its own, so that the script ends with all that it started.
       detached: true,

@@ -20,6 +20,7 @@ export class ManualClock implements Clock {
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
+      if (signal?.aborted === true) resolve();
       this.timer(ms, resolve);
       signal?.addEventListener("abort", () => resolve(), { once: true });
     });

@@ -93,7 +93,11 @@ export class TestCluster {
 }
 
 /** Waits until `condition` gives something other than false or undefined; at most `limitMs`. */
-export async function until<T>(what: string, condition: () => T | Promise<T>, limitMs = 5000): Promise<T> {
+export async function until<T>(
+  what: string,
+  condition: () => T | false | undefined | Promise<T | false | undefined>,
+  limitMs = 5000,
+): Promise<T> {
   const endMs = performance.now() + limitMs;
   for (;;) {
     const value = await condition();

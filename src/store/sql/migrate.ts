@@ -8,6 +8,7 @@ import { GitmeshError } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Database } from "./database.ts";
 import type { Engine } from "./engine.ts";
+import { warnOfLostCommits } from "./durability.ts";
 import { initial } from "./migrations/0001-initial.ts";
 import type { Migration } from "./migrations/migration.ts";
 import type { Schema } from "./schema.ts";
@@ -22,6 +23,7 @@ const postgresLock = 0x6769746d;
 /** Throws "store-unavailable" when the database is newer than this program or another migration does not end. */
 export async function migrate(database: Database, clock: Clock, log: Logger | undefined): Promise<void> {
   const { engine } = database;
+  if (log !== undefined) await warnOfLostCommits(database, log);
   if (engine.kind === "sqlite") {
     // One transaction does it all, and SQLite has one writer.
     await database.write((trx) => runMissing(trx, engine, clock, log), { idempotent: true });

@@ -13,7 +13,7 @@ import { connectionLost, ConnectionLostError, type Session, type SessionResult }
  */
 const sessionSettings =
   "set session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', session transaction_isolation = 'READ-COMMITTED', " +
-  "session innodb_lock_wait_timeout = 10";
+  "session innodb_lock_wait_timeout = 5";
 /** MariaDB before 11.1 calls the isolation level tx_isolation. */
 const sessionSettingsBefore = sessionSettings.replace("transaction_isolation", "tx_isolation");
 const unknownVariable = 1193;

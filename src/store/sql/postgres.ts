@@ -9,7 +9,7 @@ import { connectionLost, ConnectionLostError, type Session, type SessionResult }
 
 /** Independent of the server's defaults: a COMMIT that is answered is on disk, and no wait for a lock is for ever. */
 const sessionSettings = `set session characteristics as transaction isolation level read committed;
-  set lock_timeout = '10s';
+  set lock_timeout = '5s';
   select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`;
 const int8 = 20;
 

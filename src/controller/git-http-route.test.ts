@@ -1,0 +1,188 @@
+import assert from "node:assert/strict";
+import { connect } from "node:net";
+import { test, type TestContext } from "node:test";
+import { gzipSync } from "node:zlib";
+import { flushPkt, pktLine } from "../protocol/pkt-line.ts";
+import { parseGitUrl } from "./git-http-route.ts";
+import { secret, TestCluster, until } from "./testing/test-cluster.ts";
+
+const uploadPack = "application/x-git-upload-pack-request";
+const v2 = { "git-protocol": "version=2" };
+const fetchRequest = Buffer.concat([pktLine("command=fetch"), pktLine("object-format=sha1"), Buffer.from("0001"), pktLine("done"), flushPkt]);
+
+test("URLs are read from their end", () => {
+  const advertise = (url: string) => parseGitUrl("GET", url);
+  assert.deepEqual(advertise("/git/test/info/refs?service=git-upload-pack"), { kind: "advertise", name: "test", service: "git-upload-pack" });
+  assert.equal(advertise("/git/a/b.git/info/refs?service=git-receive-pack").name, "a/b");
+  assert.equal(advertise("/git/info/refs/info/refs?service=git-upload-pack").name, "info/refs");
+  assert.equal(advertise("/git/%74est/info/refs?x=1&service=git-upload-pack").name, "test");
+  assert.deepEqual(parseGitUrl("POST", "/git/a/git-upload-pack"), { kind: "call", name: "a", service: "git-upload-pack" });
+});
+
+const refused: [string, string, string][] = [
+  ["GET", "/git/test/info/refs", "service-not-offered"],
+  ["GET", "/git/test/info/refs?service=git-upload-archive", "service-not-offered"],
+  ["GET", "/git/test/info/refs?service=git-upload-pack&service=git-receive-pack", "service-not-offered"],
+  ["POST", "/git/test/info/refs?service=git-upload-pack", "method-not-allowed"],
+  ["GET", "/git/test/git-upload-pack", "method-not-allowed"],
+  ["GET", "/git/test/HEAD", "not-found"],
+  ["GET", "/git/info/refs?service=git-upload-pack", "not-found"],
+  ["GET", "/git/../etc/info/refs?service=git-upload-pack", "bad-repository-name"],
+  ["GET", "/git/a%2fb/info/refs?service=git-upload-pack", "bad-repository-name"],
+  ["GET", "/git/a/%2e%2e/b/info/refs?service=git-upload-pack", "bad-repository-name"],
+  ["GET", "/git/a%00/info/refs?service=git-upload-pack", "bad-repository-name"],
+  ["GET", "/git//a/info/refs?service=git-upload-pack", "bad-repository-name"],
+];
+for (const [method, url, code] of refused) {
+  test(`${method} ${url} is refused`, () => {
+    assert.throws(() => parseGitUrl(method, url), { code });
+  });
+}
+
+async function withRepository(t: TestContext, settings: Record<string, unknown> = {}) {
+  const cluster = await TestCluster.start(t, { nodes: 3, settings });
+  assert.equal((await cluster.call("POST", "/api/repos/test")).status, 201);
+  const post = (body: Uint8Array, headers: Record<string, string> = {}, service = "git-upload-pack") =>
+    fetch(`${cluster.url}/git/test.git/${service}`, {
+      method: "POST",
+      body: new Uint8Array(body),
+      headers: { "content-type": `application/x-${service}-request`, ...headers },
+    });
+  return { cluster, post };
+}
+
+test("advertisements, ls-refs and refusals need no node", async (t) => {
+  const { cluster, post } = await withRepository(t);
+  const refs = (query: string, headers = {}) => fetch(`${cluster.url}/git/test.git/info/refs${query}`, { headers });
+  const v0 = await refs("?service=git-upload-pack");
+  assert.equal(v0.status, 200);
+  assert.equal(v0.headers.get("content-type"), "application/x-git-upload-pack-advertisement");
+  assert.equal(v0.headers.get("cache-control"), "no-cache, max-age=0, must-revalidate");
+  assert.match(await v0.text(), /^001e# service=git-upload-pack\n0000.*capabilities\^\{\}/);
+  assert.match(await (await refs("?service=git-upload-pack", v2)).text(), /version 2\n.*agent=gitmesh\//s);
+  assert.match(await (await refs("?service=git-receive-pack", v2)).text(), /report-status-v2/, "no v2 of pushing");
+  const head = await fetch(`${cluster.url}/git/test/info/refs?service=git-upload-pack`, { method: "HEAD" });
+  assert.deepEqual([head.status, await head.text()], [200, ""]);
+
+  const dumb = await refs("");
+  assert.deepEqual([dumb.status, dumb.headers.get("content-type")], [403, "text/plain; charset=utf-8"]);
+  const unknown = await fetch(`${cluster.url}/git/nope/info/refs?service=git-upload-pack`);
+  assert.deepEqual([unknown.status, await unknown.text()], [404, "repository not found\n"]);
+
+  const lsRefs = Buffer.concat([pktLine("command=ls-refs"), Buffer.from("0001"), pktLine("unborn"), pktLine("symrefs"), flushPkt]);
+  const plain = await (await post(lsRefs, v2)).text();
+  assert.match(plain, /unborn HEAD symref-target:refs\/heads\/master/);
+  assert.equal(await (await post(gzipSync(lsRefs), { ...v2, "content-encoding": "gzip" })).text(), plain);
+  assert.match(await (await post(Buffer.concat([pktLine("command=steal"), flushPkt]), v2)).text(), /ERR unknown command 'steal'/);
+  const sha256 = Buffer.concat([pktLine("command=ls-refs"), pktLine("object-format=sha256"), flushPkt]);
+  assert.match(await (await post(sha256, v2)).text(), /ERR this repository's object format is sha1/);
+  for (const node of cluster.nodes) assert.equal(node.callsTo("/git-upload-pack").length, 0);
+});
+
+test("bad bodies are the client's mistake", async (t) => {
+  const { post } = await withRepository(t, { fetchRequestBytesMax: 10_000 });
+  const status = async (answer: Promise<Response>) => (await answer).status;
+  assert.equal(await status(post(Buffer.from("zzzz"), v2)), 400);
+  assert.equal(await status(post(Buffer.from("0010comm"), v2)), 400);
+  assert.equal(await status(post(flushPkt, { "content-type": "text/plain" })), 415);
+  assert.equal(await status(post(flushPkt, { "content-encoding": "br" })), 415);
+  assert.equal(await status(post(Buffer.from("no gzip"), { "content-encoding": "gzip" })), 400);
+  assert.equal(await status(post(gzipSync(fetchRequest).subarray(0, 20), { "content-encoding": "gzip" })), 400);
+  assert.equal(await status(post(gzipSync(Buffer.alloc(10_000_000)), { "content-encoding": "gzip" })), 413, "small packed, large unpacked");
+  assert.equal(await status(post(flushPkt, v2)), 200);
+});
+
+test("a fetch is spread over the nodes, and goes on to the next when one fails before its first byte", async (t) => {
+  const { cluster, post } = await withRepository(t);
+  const source = async () => (await (await post(fetchRequest, v2)).text()).replace("objects from ", "");
+  assert.equal(new Set([await source(), await source(), await source()]).size, 3);
+  cluster.node(0).behaviours.set("/git-upload-pack", (_call, response) => response.destroy());
+  cluster.node(1).behaviours.set("/git-upload-pack", (_call, response) => {
+    response.writeHead(200);
+    response.flushHeaders();
+    setImmediate(() => response.destroy());
+  });
+  for (let index = 0; index < 3; index += 1) assert.equal(await source(), cluster.node(2).id);
+  cluster.node(2).behaviours.set("/git-upload-pack", (_call, response) => response.writeHead(500).end());
+  const answer = await post(fetchRequest, v2);
+  assert.equal(answer.status, 503);
+  assert.equal(answer.headers.get("retry-after"), "1");
+  assert.match(await answer.text(), /^no replica of test could answer/);
+});
+
+test("a node that says it has no such replica loses its READY", async (t) => {
+  const { cluster, post } = await withRepository(t, { repairIntervalMs: 60_000 });
+  for (const node of cluster.nodes.slice(0, 2)) {
+    node.behaviours.set("/git-upload-pack", (_call, response) => {
+      response.writeHead(404).end(JSON.stringify({ code: "replica-not-found", detail: "none" }));
+    });
+  }
+  for (let index = 0; index < 3; index += 1) assert.match(await (await post(fetchRequest, v2)).text(), /objects/);
+  const found = await cluster.store.findRepository("test");
+  const ready = found?.replicas.filter(({ state }) => state === "READY").map(({ nodeId }) => nodeId);
+  assert.deepEqual(ready, [cluster.node(2).id]);
+});
+
+test("a client that leaves ends the node's work and blames nobody", async (t) => {
+  const { cluster } = await withRepository(t);
+  let ended = 0;
+  for (const node of cluster.nodes) {
+    node.behaviours.set("/git-upload-pack", (_call, response) => {
+      response.writeHead(200);
+      response.write("the first bytes");
+      response.on("close", () => {
+        ended += 1;
+      });
+    });
+  }
+  const socket = connect(Number(new URL(cluster.url).port), "127.0.0.1");
+  socket.write(
+    `POST /git/test/git-upload-pack HTTP/1.1\r\nHost: x\r\nContent-Type: ${uploadPack}\r\nGit-Protocol: version=2\r\n` +
+      `Content-Length: ${fetchRequest.length}\r\n\r\n`,
+  );
+  socket.write(fetchRequest);
+  await new Promise((resolve) => socket.once("data", resolve));
+  socket.destroy();
+  await until("the node's answer is ended", () => ended === 1);
+  const { nodes } = (await (await cluster.call("GET", "/api/cluster")).json()) as { nodes: unknown };
+  assert.deepEqual(nodes, { total: 3, alive: 3, suspect: 0, dead: 0 });
+});
+
+test("a push without a quorum is refused in words before its upload", async (t) => {
+  const { cluster } = await withRepository(t);
+  const ask = () => fetch(`${cluster.url}/git/test/info/refs?service=git-receive-pack`);
+  await cluster.kill(cluster.node(0));
+  await cluster.kill(cluster.node(1));
+  const answer = await until("the nodes are dead", async () => {
+    const now = await ask();
+    return now.status === 503 ? now : undefined;
+  });
+  assert.match(await answer.text(), /^only 1 of the 2 complete replicas that a push needs can be reached/);
+  assert.equal((await fetch(`${cluster.url}/git/test/info/refs?service=git-upload-pack`)).status, 200);
+  await cluster.revive(cluster.node(1));
+  await until("pushes are taken again", async () => (await ask()).status === 200);
+});
+
+test("Expect: 100-continue is answered", async (t) => {
+  const { cluster } = await withRepository(t);
+  const socket = connect(Number(new URL(cluster.url).port), "127.0.0.1");
+  t.after(() => socket.destroy());
+  let received = "";
+  socket.on("data", (chunk: Buffer) => {
+    received += chunk.toString();
+  });
+  socket.write(
+    `POST /git/test/git-upload-pack HTTP/1.1\r\nHost: x\r\nContent-Type: ${uploadPack}\r\nExpect: 100-continue\r\n` +
+      `Git-Protocol: version=2\r\nContent-Length: 4\r\n\r\n`,
+  );
+  await until("it may go on", () => received.startsWith("HTTP/1.1 100 Continue"));
+  socket.write("0000");
+  await until("it is answered", () => received.includes("HTTP/1.1 200 OK"));
+});
+
+test("what nodes call is closed without the cluster secret", async (t) => {
+  const cluster = await TestCluster.start(t, { nodes: 1 });
+  assert.equal((await cluster.node(0).register(cluster.url, "a wrong secret for it")).status, 401);
+  assert.equal((await cluster.node(0).heartbeat(cluster.url, "a wrong secret for it")).status, 401);
+  assert.equal((await cluster.node(0).heartbeat(cluster.url, secret)).status, 200);
+});

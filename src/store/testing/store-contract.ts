@@ -1,0 +1,26 @@
+/** What every store does: one suite, run over each engine by ../store.test.ts. */
+import assert from "node:assert/strict";
+import { after, before, describe } from "node:test";
+import { nodeContract } from "./node-contract.ts";
+import { refContract } from "./ref-contract.ts";
+import { replicaContract } from "./replica-contract.ts";
+import { repositoryContract } from "./repository-contract.ts";
+import type { StoreFactory } from "./fixtures.ts";
+import type { Store } from "../store.ts";
+
+/** Registers the suite's tests; to be called inside a `describe`. */
+export function storeContract(factory: StoreFactory): void {
+  let opened: Store | undefined;
+  const store = (): Store => {
+    assert.ok(opened !== undefined);
+    return opened;
+  };
+  before(async () => {
+    opened = await factory.open();
+  });
+  after(() => opened?.close());
+  void describe("repositories", () => repositoryContract(store, factory));
+  void describe("refs", () => refContract(store, factory));
+  void describe("replicas", () => replicaContract(store));
+  void describe("nodes", () => nodeContract(store, factory));
+}
