@@ -29,9 +29,12 @@ const directory = mkdtempSync(join(tmpdir(), "gitmesh-bench-"));
 const data = join(directory, "data");
 const environment = { ...process.env, GIT_TERMINAL_PROMPT: "0" };
 /** Random bytes do not compress: the client shall not spend its time on trying. */
-const configuration = ["user.name=Bench", "user.email=bench@localhost", "core.compression=0", "core.bigFileThreshold=1m"].flatMap(
-  (setting) => ["-c", setting],
-);
+const configuration = [
+  "user.name=Bench",
+  "user.email=bench@localhost",
+  "core.compression=0",
+  "core.bigFileThreshold=1m",
+].flatMap((setting) => ["-c", setting]);
 const controller = `http://127.0.0.1:${portBase + 1}`;
 
 function git(cwd: string, ...args: string[]): void {

@@ -8,15 +8,29 @@ import { secret, TestCluster, until } from "./testing/test-cluster.ts";
 
 const uploadPack = "application/x-git-upload-pack-request";
 const v2 = { "git-protocol": "version=2" };
-const fetchRequest = Buffer.concat([pktLine("command=fetch"), pktLine("object-format=sha1"), Buffer.from("0001"), pktLine("done"), flushPkt]);
+const fetchRequest = Buffer.concat([
+  pktLine("command=fetch"),
+  pktLine("object-format=sha1"),
+  Buffer.from("0001"),
+  pktLine("done"),
+  flushPkt,
+]);
 
 test("URLs are read from their end", () => {
   const advertise = (url: string) => parseGitUrl("GET", url);
-  assert.deepEqual(advertise("/git/test/info/refs?service=git-upload-pack"), { kind: "advertise", name: "test", service: "git-upload-pack" });
+  assert.deepEqual(advertise("/git/test/info/refs?service=git-upload-pack"), {
+    kind: "advertise",
+    name: "test",
+    service: "git-upload-pack",
+  });
   assert.equal(advertise("/git/a/b.git/info/refs?service=git-receive-pack").name, "a/b");
   assert.equal(advertise("/git/info/refs/info/refs?service=git-upload-pack").name, "info/refs");
   assert.equal(advertise("/git/%74est/info/refs?x=1&service=git-upload-pack").name, "test");
-  assert.deepEqual(parseGitUrl("POST", "/git/a/git-upload-pack"), { kind: "call", name: "a", service: "git-upload-pack" });
+  assert.deepEqual(parseGitUrl("POST", "/git/a/git-upload-pack"), {
+    kind: "call",
+    name: "a",
+    service: "git-upload-pack",
+  });
 });
 
 const refused: [string, string, string][] = [
@@ -69,11 +83,20 @@ test("advertisements, ls-refs and refusals need no node", async (t) => {
   const unknown = await fetch(`${cluster.url}/git/nope/info/refs?service=git-upload-pack`);
   assert.deepEqual([unknown.status, await unknown.text()], [404, "repository not found\n"]);
 
-  const lsRefs = Buffer.concat([pktLine("command=ls-refs"), Buffer.from("0001"), pktLine("unborn"), pktLine("symrefs"), flushPkt]);
+  const lsRefs = Buffer.concat([
+    pktLine("command=ls-refs"),
+    Buffer.from("0001"),
+    pktLine("unborn"),
+    pktLine("symrefs"),
+    flushPkt,
+  ]);
   const plain = await (await post(lsRefs, v2)).text();
   assert.match(plain, /unborn HEAD symref-target:refs\/heads\/master/);
   assert.equal(await (await post(gzipSync(lsRefs), { ...v2, "content-encoding": "gzip" })).text(), plain);
-  assert.match(await (await post(Buffer.concat([pktLine("command=steal"), flushPkt]), v2)).text(), /ERR unknown command 'steal'/);
+  assert.match(
+    await (await post(Buffer.concat([pktLine("command=steal"), flushPkt]), v2)).text(),
+    /ERR unknown command 'steal'/,
+  );
   const sha256 = Buffer.concat([pktLine("command=ls-refs"), pktLine("object-format=sha256"), flushPkt]);
   assert.match(await (await post(sha256, v2)).text(), /ERR this repository's object format is sha1/);
   for (const node of cluster.nodes) assert.equal(node.callsTo("/git-upload-pack").length, 0);
@@ -88,7 +111,11 @@ test("bad bodies are the client's mistake", async (t) => {
   assert.equal(await status(post(flushPkt, { "content-encoding": "br" })), 415);
   assert.equal(await status(post(Buffer.from("no gzip"), { "content-encoding": "gzip" })), 400);
   assert.equal(await status(post(gzipSync(fetchRequest).subarray(0, 20), { "content-encoding": "gzip" })), 400);
-  assert.equal(await status(post(gzipSync(Buffer.alloc(10_000_000)), { "content-encoding": "gzip" })), 413, "small packed, large unpacked");
+  assert.equal(
+    await status(post(gzipSync(Buffer.alloc(10_000_000)), { "content-encoding": "gzip" })),
+    413,
+    "small packed, large unpacked",
+  );
   assert.equal(await status(post(flushPkt, v2)), 200);
 });
 

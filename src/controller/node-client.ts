@@ -20,6 +20,7 @@ import {
   type ApplyRequest,
   type CatchUpHeader,
   type CatchUpResult,
+  type FetchTipsRequest,
   type ReplicaDescription,
   type ReplicaStatus,
   type StageHeader,
@@ -159,6 +160,17 @@ export class NodeClient {
       abort: (reason) => abort.abort(new NodeCallError(reason, { unreachable: true })),
       result,
     };
+  }
+
+  /** Has a replica fetch what a push's tips reach from one that staged the push. */
+  fetchTips(
+    nodeUrl: string,
+    repositoryId: string,
+    request: FetchTipsRequest,
+    signal: AbortSignal,
+  ): Promise<StageResult> {
+    const body = [`${JSON.stringify(request)}\n`];
+    return this.#stream(nodeUrl, nodePaths.fetchTips(repositoryId), body, signal, stageResultSchema, () => {});
   }
 
   /** Makes a replica complete at `header.generation` by fetching from another node. */

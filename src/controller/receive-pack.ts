@@ -8,26 +8,22 @@
 import { PassThrough, type Readable } from "node:stream";
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
-import { GitmeshError, messageOf } from "../base/errors.ts";
+import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
 import { PktReader, sideBand } from "../protocol/pkt-line.ts";
 import { parseReceivePackRequest, type ReceivePackRequest } from "../protocol/receive-pack-request.ts";
 import { reportStatus } from "../protocol/report-status.ts";
-import type { CommitOutcome, RefResult, Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
+import type { CommitOutcome, Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
 import type { ReplicaApplier } from "./apply.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
-import { refuseAll, requestedChanges, tipsToStage, withStagedTips, type Admitted } from "./push-commands.ts";
+import { refuseAll, requestedChanges, type Admitted } from "./push-commands.ts";
+import { drain, PushStaging, type Report } from "./push-staging.ts";
 import { routeWrite, type WriteTarget } from "./router.ts";
-import { stagePack, type StagedPack } from "./staging.ts";
-import { judgeStaging } from "./staging-outcome.ts";
 
 /** git's own interval of receive.keepAlive: proxies and clients give up on silent connections. */
 const keepAliveMs = 5000;
-/** A refused upload is read on this far, so that the client reads the report rather than a broken connection. */
-const drainBytesMax = 64 * 1024 * 1024;
-
 export interface ReceivePackDependencies {
   readonly store: Store;
   readonly nodeClient: NodeClient;
@@ -45,21 +41,18 @@ export interface ReceivePackInput {
   readonly requestId: string;
 }
 
-interface Report {
-  readonly unpack: string;
-  readonly results: readonly RefResult[];
-}
-
 export class ReceivePack {
   readonly #deps: ReceivePackDependencies;
+  readonly #staging: PushStaging;
 
   constructor(deps: ReceivePackDependencies) {
     this.#deps = deps;
+    this.#staging = new PushStaging(deps);
   }
 
   /**
    * Resolves when the push is admitted, with the answer's body (application/x-git-receive-pack-result), which ends
-   * when the push does. Throws GitmeshError when it is not admitted: malformed, or too few replicas for a write.
+   * when the push does. Throws GitmeshError when the request is malformed.
    */
   async handle(input: ReceivePackInput): Promise<{ readonly body: Readable }> {
     const { repository, replicas } = input.repository;
@@ -78,8 +71,10 @@ export class ReceivePack {
     const writeQuorum = writeQuorumOf(repository.replicasWanted, settings.writeQuorum);
     const route = routeWrite(replicas, membership.nodes(), writeQuorum);
     if (route.kind === "no-quorum") {
+      // `info/refs` said so before the upload; this one lost its quorum since. In the report git shows the sentence.
       await drain(reader.rest());
-      throw new GitmeshError("no-write-quorum", route.sentence);
+      answer.report({ unpack: route.sentence, results: refuseAll(requestedChanges(request), route.sentence) });
+      return { body: answer.stream };
     }
     void this.#push(repository, route.targets, writeQuorum, request, reader, answer, input.requestId);
     return { body: answer.stream };
@@ -98,11 +93,14 @@ export class ReceivePack {
     const pushId = uuid();
     const log = this.#deps.log.child({ requestId, pushId, repository: repository.name });
     try {
-      const admitted = requestedChanges(request);
-      const staging = await this.#stage(repository, targets, writeQuorum, pushId, admitted, reader, answer, log);
+      const staging = await this.#staging.stage(
+        { repository, targets, writeQuorum, pushId, admitted: requestedChanges(request), pack: reader.rest() },
+        (text) => answer.progress(text),
+        log,
+      );
       const report =
         staging.kind === "refused"
-          ? staging.report
+          ? staging
           : await this.#commit(repository, writeQuorum, pushId, request, staging.admitted, staging.nodeIds, log);
       answer.report(report);
     } catch (error) {
@@ -110,53 +108,6 @@ export class ReceivePack {
       log.info({ error: messageOf(error) }, "push abandoned");
       answer.destroy();
     }
-  }
-
-  async #stage(
-    repository: Repository,
-    targets: readonly WriteTarget[],
-    writeQuorum: number,
-    pushId: string,
-    admitted: Admitted,
-    reader: PktReader,
-    answer: Answer,
-    log: Logger,
-  ): Promise<
-    | { readonly kind: "staged"; readonly admitted: Admitted; readonly nodeIds: readonly string[] }
-    | { readonly kind: "refused"; readonly report: Report }
-  > {
-    // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
-    if (!admitted.bringsPack) return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId) };
-    const tips = tipsToStage(admitted, repository);
-    if (tips.length === 0) {
-      await drain(reader.rest());
-      return { kind: "staged", admitted, nodeIds: [] };
-    }
-    const { membership, nodeClient, clock, settings } = this.#deps;
-    const header = { pushId, tips, packBytesMax: settings.packBytesMax };
-    const releases = targets.map((target) => membership.track(target.nodeId));
-    let staged: StagedPack;
-    try {
-      staged = await stagePack(targets, repository.id, header, reader.rest(), {
-        nodeClient,
-        clock,
-        nodeIdleMs: settings.nodeIdleMs,
-        onProgress: (text) => answer.progress(text),
-      });
-    } finally {
-      for (const release of releases) release();
-    }
-    for (const [nodeId, result] of staged.results) {
-      if (result.kind === "unreachable" && !staged.tooLarge)
-        membership.reportFailure(nodeId, new Error(result.message));
-      if (result.kind !== "staged") log.warn({ nodeId, ...result }, "replica dropped out of a push");
-    }
-    if (staged.tooLarge) await drain(reader.rest());
-    const verdict = judgeStaging(targets, staged, writeQuorum);
-    if (verdict.kind === "refused") {
-      return { kind: "refused", report: { unpack: verdict.unpack, results: refuseAll(admitted, verdict.refusal) } };
-    }
-    return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds: verdict.nodeIds };
   }
 
   async #commit(
@@ -199,7 +150,10 @@ export class ReceivePack {
     }
   }
 
-  /** Brings the staged replicas' own refs to the new generation; one that does not confirm becomes STALE. */
+  /**
+   * Brings the staged replicas' own refs to the new generation. One that does not confirm in time stays READY, since it
+   * has every object and reads take their refs from the store; the repair goes on with it.
+   */
   async #apply(
     repository: Repository,
     outcome: Extract<CommitOutcome, { readonly kind: "committed" }>,
@@ -211,8 +165,6 @@ export class ReceivePack {
       const unconfirmed = await this.#deps.applier.applyCommit(repository.id, outcome);
       if (unconfirmed.length === 0) return;
       log.warn({ nodeIds: unconfirmed, generation: outcome.generation }, "replicas did not confirm a push");
-      const reason = `did not confirm generation ${outcome.generation}`;
-      await this.#deps.store.markStale(repository.id, unconfirmed, reason, this.#deps.clock.nowMs());
     } catch (error) {
       // Committed is committed: the repair brings the replicas' refs up to date from the ref log.
       log.error({ error: messageOf(error) }, "applying a push failed");
@@ -268,13 +220,5 @@ class Answer {
       this.stream.write("0005\u0001");
       this.#keepAlive();
     });
-  }
-}
-
-async function drain(rest: AsyncIterable<Uint8Array>): Promise<void> {
-  let bytes = 0;
-  for await (const chunk of rest) {
-    bytes += chunk.length;
-    if (bytes > drainBytesMax) return;
   }
 }

@@ -46,9 +46,15 @@ function setUp(bytesMax = 1e6) {
   return { store, get, snapshots };
 }
 
-const create = (name: string, digit: number): RefChange => ({ name, oldOid: undefined, newOid: oid(digit), peeled: undefined });
+const create = (name: string, digit: number): RefChange => ({
+  name,
+  oldOid: undefined,
+  newOid: oid(digit),
+  peeled: undefined,
+});
 const remove = (name: string): RefChange => ({ name, oldOid: oid(1), newOid: undefined, peeled: undefined });
-const names = (set: { refs: readonly StoredRef[] }) => set.refs.map(({ name }) => name.slice("refs/heads/".length)).join(" ");
+const names = (set: { refs: readonly StoredRef[] }) =>
+  set.refs.map(({ name }) => name.slice("refs/heads/".length)).join(" ");
 
 test("a snapshot is read once, brought up to date from the log, and never older than asked for", async () => {
   const { store, get } = setUp();
@@ -146,7 +152,10 @@ test("merging log entries equals applying them one by one", () => {
       const half = Math.floor(entries.length / 2);
       const merged = mergeRefs(mergeRefs([], entries.slice(0, half)), entries.slice(half));
       const expected = [...model].toSorted(([one], [other]) => (one < other ? -1 : 1));
-      assert.deepEqual(merged.map((ref) => [ref.name, ref.oid]), expected);
+      assert.deepEqual(
+        merged.map((ref) => [ref.name, ref.oid]),
+        expected,
+      );
     }),
   );
 });

@@ -22,31 +22,136 @@ function replicas(text: string, changes: Partial<Replica> = {}): Replica[] {
 const cases: { what: string; has: string; nodes: ClusterNode[]; wanted?: number; steps: string; stuck?: RegExp }[] = [
   { what: "all is well", has: "a:READY b:READY c:READY", nodes: up("a", "b", "c", "d"), steps: "" },
   { what: "a stale one catches up", has: "a:READY b:READY c:STALE", nodes: up("a", "b", "c"), steps: "catch-up c" },
-  { what: "one that was being filled goes on", has: "a:READY b:PREPARING c:STALE", nodes: up("a", "b", "c"), steps: "catch-up b, catch-up c" },
+  {
+    what: "one that was being filled goes on",
+    has: "a:READY b:PREPARING c:STALE",
+    nodes: up("a", "b", "c"),
+    steps: "catch-up b, catch-up c",
+  },
   { what: "not on a dead node", has: "a:READY b:READY c:STALE", nodes: [...up("a", "b"), down("c")], steps: "" },
-  { what: "nor on one that does not answer", has: "a:READY b:READY c:STALE", nodes: [...up("a", "b"), clusterNode("c", { suspect: true })], steps: "" },
-  { what: "not without a source", has: "a:READY b:STALE", nodes: [down("a"), ...up("b")], wanted: 2, steps: "", stuck: /can be reached/ },
-  { what: "nothing is guessed when none is READY", has: "a:STALE b:STALE c:PREPARING", nodes: up("a", "b", "c", "d"), steps: "", stuck: /nothing to repair it from/ },
-  { what: "a node that is dead for a moment keeps its place", has: "a:READY b:READY c:READY", nodes: [...up("a", "b", "d"), down("c")], steps: "" },
-  { what: "one that is lost gets a successor", has: "a:READY b:READY c:READY", nodes: [...up("a", "b", "d"), lost("c")], steps: "add d" },
-  { what: "and leaves once that is READY", has: "a:READY b:READY c:STALE d:READY", nodes: [...up("a", "b", "d"), lost("c")], steps: "remove c" },
-  { what: "but not while that is filled", has: "a:READY b:READY c:STALE d:PREPARING", nodes: [...up("a", "b", "d"), lost("c")], steps: "catch-up d" },
-  { what: "no successor where there is no room", has: "a:READY b:READY c:READY", nodes: [...up("a", "b"), lost("c"), clusterNode("d", { diskUsage: 0.95 })], steps: "", stuck: /no repository server has room for 1 more/ },
-  { what: "nor on a dead node", has: "a:READY b:READY c:READY", nodes: [...up("a", "b"), lost("c"), down("d")], steps: "", stuck: /room/ },
+  {
+    what: "nor on one that does not answer",
+    has: "a:READY b:READY c:STALE",
+    nodes: [...up("a", "b"), clusterNode("c", { suspect: true })],
+    steps: "",
+  },
+  {
+    what: "not without a source",
+    has: "a:READY b:STALE",
+    nodes: [down("a"), ...up("b")],
+    wanted: 2,
+    steps: "",
+    stuck: /can be reached/,
+  },
+  {
+    what: "when none is READY each is asked to prove that it is complete, and nothing is added",
+    has: "a:STALE b:STALE c:PREPARING",
+    nodes: up("a", "b", "c", "d"),
+    steps: "catch-up a, catch-up b, catch-up c",
+    stuck: /nothing to repair it from/,
+  },
+  {
+    what: "a node that is dead for a moment keeps its place",
+    has: "a:READY b:READY c:READY",
+    nodes: [...up("a", "b", "d"), down("c")],
+    steps: "",
+  },
+  {
+    what: "one that is lost gets a successor",
+    has: "a:READY b:READY c:READY",
+    nodes: [...up("a", "b", "d"), lost("c")],
+    steps: "add d",
+  },
+  {
+    what: "and leaves once that is READY",
+    has: "a:READY b:READY c:STALE d:READY",
+    nodes: [...up("a", "b", "d"), lost("c")],
+    steps: "remove c",
+  },
+  {
+    what: "but not while that is filled",
+    has: "a:READY b:READY c:STALE d:PREPARING",
+    nodes: [...up("a", "b", "d"), lost("c")],
+    steps: "catch-up d",
+  },
+  {
+    what: "no successor where there is no room",
+    has: "a:READY b:READY c:READY",
+    nodes: [...up("a", "b"), lost("c"), clusterNode("d", { diskUsage: 0.95 })],
+    steps: "",
+    stuck: /no repository server has room for 1 more/,
+  },
+  {
+    what: "nor on a dead node",
+    has: "a:READY b:READY c:READY",
+    nodes: [...up("a", "b"), lost("c"), down("d")],
+    steps: "",
+    stuck: /room/,
+  },
   { what: "more wanted, more added", has: "a:READY", nodes: up("a", "b", "c", "d"), steps: "add b, add c" },
-  { what: "fewer wanted: the one that is not READY goes", has: "a:STALE b:READY c:READY", nodes: up("a", "b", "c"), wanted: 2, steps: "remove a" },
-  { what: "fewer wanted: of READY ones the fullest goes", has: "a:READY b:READY c:READY", nodes: [...up("a"), clusterNode("b", { diskUsage: 0.8 }), ...up("c")], wanted: 2, steps: "remove b" },
-  { what: "fewer wanted: of equal ones the last goes, the primary stays", has: "a:READY b:READY c:READY", nodes: up("a", "b", "c"), wanted: 1, steps: "remove b, remove c" },
-  { what: "fewer wanted, but too few READY on live nodes", has: "a:READY b:READY c:STALE", nodes: [...up("a"), down("b"), down("c")], wanted: 2, steps: "" },
-  { what: "a quarantined one is replaced and kept", has: "a:READY b:READY c:QUARANTINED", nodes: up("a", "b", "c", "d"), steps: "add d" },
-  { what: "a quarantined one is kept when it was replaced", has: "a:READY b:READY c:QUARANTINED d:READY", nodes: up("a", "b", "c", "d"), steps: "" },
-  { what: "a quarantined one is no source", has: "a:QUARANTINED b:STALE", nodes: up("a", "b", "c"), steps: "", stuck: /nothing to repair it from/ },
+  {
+    what: "fewer wanted: the one that is not READY goes",
+    has: "a:STALE b:READY c:READY",
+    nodes: up("a", "b", "c"),
+    wanted: 2,
+    steps: "remove a",
+  },
+  {
+    what: "fewer wanted: of READY ones the fullest goes",
+    has: "a:READY b:READY c:READY",
+    nodes: [...up("a"), clusterNode("b", { diskUsage: 0.8 }), ...up("c")],
+    wanted: 2,
+    steps: "remove b",
+  },
+  {
+    what: "fewer wanted: of equal ones the last goes, the primary stays",
+    has: "a:READY b:READY c:READY",
+    nodes: up("a", "b", "c"),
+    wanted: 1,
+    steps: "remove b, remove c",
+  },
+  {
+    what: "fewer wanted, but too few READY on live nodes",
+    has: "a:READY b:READY c:STALE",
+    nodes: [...up("a"), down("b"), down("c")],
+    wanted: 2,
+    steps: "",
+  },
+  {
+    what: "a quarantined one is replaced and kept",
+    has: "a:READY b:READY c:QUARANTINED",
+    nodes: up("a", "b", "c", "d"),
+    steps: "add d",
+  },
+  {
+    what: "a quarantined one is kept when it was replaced",
+    has: "a:READY b:READY c:QUARANTINED d:READY",
+    nodes: up("a", "b", "c", "d"),
+    steps: "",
+  },
+  {
+    what: "a quarantined one is no source, and proves nothing",
+    has: "a:QUARANTINED b:STALE",
+    nodes: up("a", "b", "c"),
+    steps: "catch-up b",
+    stuck: /nothing to repair it from/,
+  },
   { what: "unknown nodes are lost", has: "a:READY b:READY x:READY", nodes: up("a", "b", "d"), steps: "add d" },
 ];
 for (const { what, has, nodes, wanted = 3, steps, stuck } of cases) {
   test(`repair: ${what}`, () => {
-    const plan = planRepair({ repository: repository({ replicasWanted: wanted }), replicas: replicas(has) }, nodes, rules);
-    assert.equal(plan.steps.map((step) => `${step.kind} ${step.nodeId}`).toSorted().join(", "), steps);
+    const plan = planRepair(
+      { repository: repository({ replicasWanted: wanted }), replicas: replicas(has) },
+      nodes,
+      rules,
+    );
+    assert.equal(
+      plan.steps
+        .map((step) => `${step.kind} ${step.nodeId}`)
+        .toSorted()
+        .join(", "),
+      steps,
+    );
     if (stuck === undefined) assert.equal(plan.stuck, "");
     else assert.match(plan.stuck, stuck);
   });
@@ -60,6 +165,9 @@ test("repair: a removal demands the wanted number of READY ones elsewhere", () =
 });
 
 test("repair: a READY replica whose own refs lag is to apply", () => {
-  const found = { repository: repository({ generation: 7 }), replicas: [...replicas("a:READY b:READY", { generation: 7 }), replica("c", "READY", { generation: 4 })] };
+  const found = {
+    repository: repository({ generation: 7 }),
+    replicas: [...replicas("a:READY b:READY", { generation: 7 }), replica("c", "READY", { generation: 4 })],
+  };
   assert.deepEqual(planRepair(found, up("a", "b", "c"), rules).steps, [{ kind: "apply", nodeId: "c", generation: 4 }]);
 });

@@ -29,7 +29,7 @@ export interface RepairRules {
  * Fills what can be filled, adds what is missing, and only then removes what is surplus.
  *
  * Invariant: a removal is planned only when the wanted number of other replicas is READY on live nodes; nothing is ever
- * promoted, filled or removed on the word of a replica that is not READY.
+ * filled from a replica that is not READY.
  */
 export function planRepair(
   { repository, replicas }: RepositoryWithReplicas,
@@ -42,6 +42,7 @@ export function planRepair(
     (nodeOf.get(nodeId)?.silentMs ?? Infinity) >= rules.repairGraceMs && !isLive(nodeId);
   const readyLive = replicas.filter(({ state, nodeId }) => state === "READY" && isLive(nodeId));
   const wanted = repository.replicasWanted;
+  const noneReady = !replicas.some(({ state }) => state === "READY");
   const steps: RepairStep[] = [];
   const toFill = replicas.filter(({ state }) => state === "STALE" || state === "PREPARING");
 
@@ -50,7 +51,9 @@ export function planRepair(
   const surplus = surplusOf(counted, readyLive, wanted, nodeOf);
   for (const { nodeId } of toFill) {
     const answers = isLive(nodeId) && nodeOf.get(nodeId)?.suspect === false;
-    if (answers && readyLive.length > 0 && !surplus.includes(nodeId)) steps.push({ kind: "catch-up", nodeId });
+    // With no READY replica at all, each is asked to prove that it is complete (docs/decisions/0005).
+    const worthTrying = readyLive.length > 0 || noneReady;
+    if (answers && worthTrying && !surplus.includes(nodeId)) steps.push({ kind: "catch-up", nodeId });
   }
   for (const { nodeId, generation } of readyLive) {
     if (generation < repository.generation) steps.push({ kind: "apply", nodeId, generation });
@@ -74,11 +77,7 @@ export function planRepair(
   }
   return {
     steps,
-    stuck: stuckReason(
-      replicas.some(({ state }) => state === "READY"),
-      readyLive.length,
-      unplaced,
-    ),
+    stuck: stuckReason(!noneReady, readyLive.length, unplaced),
   };
 }
 

@@ -14,7 +14,12 @@ async function createRepository(cluster: TestCluster, body: object = {}): Promis
 }
 
 /** Commits straight to the store, as staged on these nodes. */
-async function commit(cluster: TestCluster, repositoryId: string, name: string, staged: readonly FakeNode[]): Promise<void> {
+async function commit(
+  cluster: TestCluster,
+  repositoryId: string,
+  name: string,
+  staged: readonly FakeNode[],
+): Promise<void> {
   const outcome = await cluster.store.commitRefs({
     repositoryId,
     pushId: uuid(),
@@ -70,7 +75,9 @@ test("a catch-up that fails is tried again, later and later", async (t) => {
   const view = await createRepository(cluster, { replicas: 2 });
   const [source, target] = nodesOf(cluster, view);
   assert(source !== undefined && target !== undefined);
-  target.behaviours.set("/_catch-up", (_call, response) => json(response, 200, { result: { kind: "node-failed", message: "disk" } }));
+  target.behaviours.set("/_catch-up", (_call, response) =>
+    json(response, 200, { result: { kind: "node-failed", message: "disk" } }),
+  );
   await commit(cluster, view.id, "refs/heads/x", [source]);
   await until("it has failed", () => target.callsTo("/_catch-up").length === 1);
   target.behaviours.clear();
@@ -91,7 +98,10 @@ test("a READY replica whose own refs lag gets them from the log", async (t) => {
   assert.deepEqual(JSON.parse(call?.body.toString() ?? ""), {
     base: 0,
     generation: 2,
-    updates: [["refs/heads/x", oid], ["refs/heads/y", oid]],
+    updates: [
+      ["refs/heads/x", oid],
+      ["refs/heads/y", oid],
+    ],
   });
   assert.equal(cluster.node(0).callsTo("/_catch-up").length, 0);
 });
@@ -121,7 +131,10 @@ test("a copy that nobody knows is left alone", async (t) => {
   await node.register(cluster.url, secret, [{ repositoryId: unknown, generation: 3 }]);
   const heartbeats = (await cluster.store.listNodes())[0]?.heartbeatMs ?? 0;
   // Long enough for several looks.
-  await until("time has passed", async () => ((await cluster.store.listNodes())[0]?.heartbeatMs ?? 0) > heartbeats + 300);
+  await until(
+    "time has passed",
+    async () => ((await cluster.store.listNodes())[0]?.heartbeatMs ?? 0) > heartbeats + 300,
+  );
   assert.equal(node.callsTo("/_retire").length, 0);
 });
 
@@ -135,17 +148,35 @@ test("more and fewer replicas wanted", async (t) => {
   });
   await cluster.call("PATCH", "/api/repos/test", { replicas: 1 });
   await until("there is one", async () => Object.keys(await states(cluster, view.id)).length === 1);
-  await until("two are moved aside", () => cluster.nodes.filter((node) => node.callsTo("/_retire").length === 1).length === 2);
+  await until(
+    "two are moved aside",
+    () => cluster.nodes.filter((node) => node.callsTo("/_retire").length === 1).length === 2,
+  );
 });
 
-test("with no READY replica nothing is promoted", async (t) => {
+test("with no READY replica only one that proves to be complete is promoted", async (t) => {
   const cluster = await TestCluster.start(t, { nodes: 2 });
   const view = await createRepository(cluster, { replicas: 2 });
-  await cluster.store.markStale(view.id, cluster.nodes.map(({ id }) => id), "disks lost", 1);
-  const { heartbeatMs } = (await cluster.store.listNodes())[0] ?? assert.fail();
-  await until("time has passed", async () => ((await cluster.store.listNodes())[0]?.heartbeatMs ?? 0) > heartbeatMs + 300);
-  assert.deepEqual(Object.values(await states(cluster, view.id)), ["STALE", "STALE"]);
-  for (const node of cluster.nodes) assert.equal(node.callsTo("/_catch-up").length, 0);
+  const [complete, incomplete] = cluster.nodes;
+  assert(complete !== undefined && incomplete !== undefined);
+  const sources: unknown[] = [];
+  for (const node of [complete, incomplete]) {
+    node.behaviours.set("/_catch-up", (call, response) => {
+      const { sourceUrl, generation } = JSON.parse(call.body.toString().split("\n")[0] ?? "") as Record<
+        string,
+        unknown
+      >;
+      sources.push(sourceUrl);
+      const proven = { kind: "caught-up", generation };
+      json(response, 200, {
+        result: node === complete ? proven : { kind: "node-failed", message: "objects are missing" },
+      });
+    });
+  }
+  await cluster.store.markStale(view.id, [complete.id, incomplete.id], "disks older than confirmed", 1);
+  await until("the complete one is READY", async () => (await states(cluster, view.id))[complete.id] === "READY");
+  assert.equal(sources[0], null);
+  assert.notEqual((await states(cluster, view.id))[incomplete.id], "READY");
 });
 
 test("the ref log is trimmed", async (t) => {

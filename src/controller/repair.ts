@@ -178,23 +178,19 @@ export class Repair {
     }
   }
 
+  /** What the ref log does not bring about, a catch-up does: it sets all refs. Never of the last READY replicas. */
   async #applyFromLog(repositoryId: string, nodeId: string, generation: number): Promise<void> {
     const { store, applier, clock } = this.#deps;
     if ((await applier.applyFromLog(repositoryId, nodeId, generation)) !== undefined) return;
     const found = await store.getRepository(repositoryId);
-    const state = found?.replicas.find((replica) => replica.nodeId === nodeId);
-    const readyElsewhere =
-      found?.replicas.some((replica) => replica.state === "READY" && replica.nodeId !== nodeId) === true;
-    const [oldest] = await store.readRefLog(repositoryId, generation, 1);
-    // The log no longer reaches back that far: a catch-up brings all refs.
-    if (state?.state === "READY" && readyElsewhere && oldest !== undefined && oldest.generation > generation + 1) {
-      await store.markStale(
-        repositoryId,
-        [nodeId],
-        `its refs are at generation ${generation}, before the ref log`,
-        clock.nowMs(),
-      );
-      return;
+    const replica = found?.replicas.find((candidate) => candidate.nodeId === nodeId);
+    if (found === undefined || replica?.state !== "READY" || replica.generation > generation) return;
+    const readyElsewhere = found.replicas.filter(
+      (other) => other.state === "READY" && other.nodeId !== nodeId && other.generation > generation,
+    ).length;
+    if (readyElsewhere > 0) {
+      const reason = `its refs do not follow beyond generation ${generation}`;
+      await store.markStale(repositoryId, [nodeId], reason, clock.nowMs());
     }
     throw new Error(`it did not apply what follows generation ${generation}`);
   }

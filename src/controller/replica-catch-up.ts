@@ -34,8 +34,8 @@ export class ReplicaCatchUp {
   }
 
   /**
-   * Resolves when the replica is READY, or is no longer to be filled (deleted, removed, QUARANTINED).
-   * Throws with the reason when it could not be made READY now.
+   * Resolves when the replica is READY, is no longer to be filled (deleted, removed, QUARANTINED), or missed pushes during
+   * every fetch: then the next visit goes on. Throws with the reason when it could not be filled now.
    */
   async run(repositoryId: string, nodeId: string, signal: AbortSignal): Promise<void> {
     const { store, clock } = this.#deps;
@@ -55,7 +55,7 @@ export class ReplicaCatchUp {
         return;
       }
     }
-    throw new Error(`it missed pushes during each of ${roundsMax} fetches`);
+    this.#deps.log.info({ repositoryId, nodeId, rounds: roundsMax }, "replica missed pushes while it caught up");
   }
 
   async #fetch(
@@ -70,15 +70,18 @@ export class ReplicaCatchUp {
     const others = replicas.filter((replica) => replica.nodeId !== nodeId);
     const route = routeRead(others, membership.nodes(), this.#turn++);
     const [source] = route.candidates;
-    if (node === undefined || source === undefined) throw new Error(route.reason || "its repository server is gone");
+    if (node === undefined) throw new Error("its repository server is gone");
+    // With a READY replica that cannot be reached, waiting is better than a proof that may fail.
+    const noneReady = !others.some(({ state }) => state === "READY");
+    if (source === undefined && !noneReady) throw new Error(route.reason);
     const { id, name, objectFormat, defaultBranch, description } = repository;
     const header = {
       replica: { id, name, objectFormat, defaultBranch, description },
       generation,
-      sourceUrl: source.url + nodePaths.git(id),
+      sourceUrl: source === undefined ? null : source.url + nodePaths.git(id),
     };
-    log.info({ repository: name, nodeId, source: source.nodeId, generation }, "replica catches up");
-    const release = membership.track(source.nodeId);
+    log.info({ repository: name, nodeId, source: source?.nodeId, generation }, "replica catches up");
+    const release = source === undefined ? () => {} : membership.track(source.nodeId);
     try {
       const result = await nodeClient.catchUp(node.url, header, pairs(refs), () => {}, signal);
       if (result.kind !== "caught-up") throw new Error(result.message);

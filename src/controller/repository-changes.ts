@@ -28,7 +28,10 @@ export class RepositoryChanges {
    * ("no-ready-replica"), and one that missed it becomes STALE, so that its catch-up brings it.
    * Throws "repository-exists" too.
    */
-  async update({ repository, replicas }: RepositoryWithReplicas, patch: RepositoryPatch): Promise<RepositoryWithReplicas> {
+  async update(
+    { repository, replicas }: RepositoryWithReplicas,
+    patch: RepositoryPatch,
+  ): Promise<RepositoryWithReplicas> {
     const { store, clock } = this.#deps;
     const { defaultBranch = repository.defaultBranch } = patch;
     const newHead = defaultBranch !== repository.defaultBranch;

@@ -48,6 +48,11 @@ export function judgeStaging(targets: readonly WriteTarget[], staged: StagedPack
   return { kind: "refused", ...refusalWords(targets, staged, best?.ready.length ?? 0, writeQuorum) };
 }
 
+/** Whether a replica lacks nothing. */
+export function agrees(tips: readonly TipResult[]): boolean {
+  return tips.every(({ type }) => type !== "missing");
+}
+
 /** Replicas agree when the same tips are missing on them. */
 function missingKey(result: Staged): string {
   return result.tips.map((tip) => (tip.type === "missing" ? "0" : "1")).join("");

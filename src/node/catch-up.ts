@@ -4,10 +4,10 @@
  */
 import { firstSecret } from "../base/secret.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
-import type { CatchUpHeader, CatchUpResult } from "../protocol/node-api.ts";
+import type { CatchUpHeader, CatchUpResult, FetchTipsRequest, StageResult } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
-import { isConnected } from "./connectivity.ts";
+import { checkTips, isConnected } from "./connectivity.ts";
 import type { Git } from "./git.ts";
 import type { GitLimiter } from "./git-limiter.ts";
 import { clearRefs, readRefs, refsAreSound, setRefs } from "./ref-updates.ts";
@@ -43,12 +43,34 @@ export class CatchUp {
       await this.#deps.limiter.run(id, signal, () => this.#fetch(directory, header, refs, signal, onProgress));
       return await this.#deps.applier.exclusive(id, async () => {
         const { generation } = await this.#deps.repositories.record(id);
+        await this.#deps.repositories.update(header.replica);
         // Pushes went on while this fetched; the refs may be newer already.
         if (generation > header.generation) return { kind: "caught-up", generation };
-        await this.#deps.repositories.update(header.replica);
         await setRefs(this.#deps.git, directory, refs);
         await this.#deps.repositories.setGeneration(id, header.generation);
         return { kind: "caught-up", generation: header.generation };
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      return { kind: "node-failed", message: messageOf(error) };
+    }
+  }
+
+  /**
+   * Brings what the tips of a push reach from a replica that holds it already. Rejects when `signal` aborts; every
+   * other failure is a result.
+   */
+  async fetchTips(id: string, request: FetchTipsRequest, signal: AbortSignal): Promise<StageResult> {
+    try {
+      const directory = await this.#deps.repositories.open(id);
+      const { generation } = await this.#deps.repositories.record(id);
+      if (generation < 0) return { kind: "node-failed", message: "the replica is still being filled" };
+      const oids = [...new Set(request.tips.map(({ oid }) => oid))];
+      return await this.#deps.limiter.run(id, signal, async () => {
+        await this.#fetchObjects(directory, request.sourceUrl, oids, signal, () => {});
+        this.#deps.repositories.touched(id);
+        const tips = await checkTips(this.#deps.git, { directory, signal }, request.tips);
+        return { kind: "staged", tips, packBytes: 0 };
       });
     } catch (error) {
       signal.throwIfAborted();
@@ -72,6 +94,11 @@ export class CatchUp {
     signal: AbortSignal,
     onProgress: (text: string) => void,
   ): Promise<void> {
+    if (header.sourceUrl === null) {
+      const everything = [...new Set(refs.values())];
+      if (await isConnected(this.#deps.git, { directory, signal }, everything, { trustOwnRefs: false })) return;
+      throw new GitmeshError("git-failed", "objects are missing, and there is no complete replica to fetch them from");
+    }
     const own = new Set((await readRefs(this.#deps.git, directory)).values());
     const wanted = [...new Set(refs.values())];
     const missing = wanted.filter((oid) => !own.has(oid));

@@ -45,10 +45,18 @@ async function connectedTips(git: Git, place: Place, tips: Tips): Promise<Set<st
   return connected;
 }
 
-/** As git's receive-pack does it: walk from the tips to what the refs reach, and fail at the first missing object. */
-export async function isConnected(git: Git, place: Place, oids: readonly string[]): Promise<boolean> {
+/**
+ * As git's receive-pack does it: walk from the tips to what the refs reach, and fail at the first missing object.
+ * Without trust in the replica's own refs the walk goes to the end of history.
+ */
+export async function isConnected(
+  git: Git,
+  place: Place,
+  oids: readonly string[],
+  { trustOwnRefs }: { readonly trustOwnRefs: boolean } = { trustOwnRefs: true },
+): Promise<boolean> {
   if (oids.length === 0) return true;
-  const args = ["rev-list", "--objects", "--stdin", "--quiet", "--not", "--all"];
+  const args = ["rev-list", "--objects", "--stdin", "--quiet", ...(trustOwnRefs ? ["--not", "--all"] : [])];
   const walk = await git.attempt({ ...place, args }, `${oids.join("\n")}\n`);
   if (walk.code === null) throw new GitmeshError("git-failed", `rev-list: ${walk.stderr.trim() || "was killed"}`);
   return walk.code === 0;

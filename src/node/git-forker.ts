@@ -5,9 +5,11 @@
  * milliseconds each time. This process stays small, since it imports nothing.
  *
  * The server sends `{ id, args, cwd, env }` with one end of a connected pair of sockets, which becomes git's standard
- * input and output; standard error and the exit come back as messages. When the server is gone, so is every git.
+ * input and output; standard error and the exit come back as messages. Each git leads a process group, so that what it
+ * starts itself is killed with it. When the server is gone so is every git, and then this process.
  */
 import { spawn, type ChildProcess } from "node:child_process";
+import { rmSync } from "node:fs";
 import type { Socket } from "node:net";
 
 export interface ForkRequest {
@@ -21,45 +23,93 @@ export interface ForkRequest {
 export type ForkerRequest = ForkRequest | { readonly type: "kill"; readonly id: number };
 
 export type ForkerMessage =
+  | { readonly type: "started"; readonly id: number; readonly pid: number }
   | { readonly type: "stderr"; readonly id: number; readonly text: string }
   | { readonly type: "exit"; readonly id: number; readonly code: number | null; readonly signal: string | null }
   | { readonly type: "failed"; readonly id: number; readonly message: string };
 
+/** So much of a git's standard error is passed on as it comes; of what follows, the end when git ends. */
+const stderrCharactersMax = 1024 * 1024;
+const stderrTailCharacters = 16 * 1024;
+
 const running = new Map<number, ChildProcess>();
+/** The server's private directory, to be removed when the server could not do it. */
+const [serverDirectory] = process.argv.slice(2);
+let serverGone = false;
 
 function tell(message: ForkerMessage): void {
   if (process.connected) process.send?.(message);
 }
 
 function fork(request: ForkRequest, socket: Socket): void {
+  const { id, args, cwd, env } = request;
   let child: ChildProcess;
   try {
-    child = spawn("git", request.args, { cwd: request.cwd, env: request.env, stdio: [socket, socket, "pipe"] });
+    child = spawn("git", args, { cwd, env, stdio: [socket, socket, "pipe"], detached: true });
   } catch (error) {
     socket.destroy();
-    tell({ type: "failed", id: request.id, message: String(error) });
+    tell({ type: "failed", id, message: String(error) });
     return;
   }
   // At once, before anything is read from it: from here on the socket is git's alone.
   socket.destroy();
-  running.set(request.id, child);
+  running.set(id, child);
+  if (child.pid !== undefined) tell({ type: "started", id, pid: child.pid });
   child.on("error", (error) => {
-    running.delete(request.id);
-    tell({ type: "failed", id: request.id, message: error.message });
+    tell({ type: "failed", id, message: error.message });
+    ended(id);
   });
-  child.stderr?.setEncoding("utf8").on("data", (text: string) => tell({ type: "stderr", id: request.id, text }));
+  const tail = forwardStderr(id, child);
   child.on("close", (code, signal) => {
-    if (running.delete(request.id)) tell({ type: "exit", id: request.id, code, signal });
+    if (!running.has(id)) return;
+    if (tail() !== "") tell({ type: "stderr", id, text: tail() });
+    tell({ type: "exit", id, code, signal });
+    ended(id);
   });
 }
 
+/** Returns what was not passed on yet. */
+function forwardStderr(id: number, child: ChildProcess): () => string {
+  let characters = 0;
+  let tail = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    characters += text.length;
+    if (characters <= stderrCharactersMax) tell({ type: "stderr", id, text });
+    else tail = (tail + text).slice(-stderrTailCharacters);
+  });
+  return () => tail;
+}
+
+function kill(child: ChildProcess | undefined): void {
+  if (child?.pid === undefined) return;
+  try {
+    process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // It has ended just now.
+  }
+}
+
+function ended(id: number): void {
+  running.delete(id);
+  endWhenAlone();
+}
+
+/** Not before the last git is gone: the next server waits for this process before it touches the repositories. */
+function endWhenAlone(): void {
+  if (!serverGone || running.size > 0) return;
+  if (serverDirectory !== undefined) rmSync(serverDirectory, { recursive: true, force: true });
+  process.exit(0);
+}
+
 process.on("message", (request: ForkerRequest, socket: unknown) => {
-  if (request.type === "fork") fork(request, socket as Socket);
-  else running.get(request.id)?.kill("SIGKILL");
+  if (request.type === "kill") kill(running.get(request.id));
+  else if (serverGone) (socket as Socket).destroy();
+  else fork(request, socket as Socket);
 });
 process.on("disconnect", () => {
-  for (const child of running.values()) child.kill("SIGKILL");
-  process.exit(0);
+  serverGone = true;
+  for (const child of running.values()) kill(child);
+  endWhenAlone();
 });
 // Ctrl-C in a terminal reaches the whole group: the server decides when to stop.
 process.on("SIGINT", () => {});

@@ -9,6 +9,7 @@ import { rawBody, rawBodyRoutes } from "../base/http.ts";
 import {
   applyRequestSchema,
   catchUpHeaderSchema,
+  fetchTipsRequestSchema,
   nodePaths,
   refUpdateSchema,
   replicaDescriptionSchema,
@@ -68,6 +69,7 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
   void app.register(async (scope) => {
     rawBodyRoutes(scope);
     scope.post(nodePaths.stage(":id"), async (request, reply) => stage(deps, request, reply));
+    scope.post(nodePaths.fetchTips(":id"), async (request, reply) => fetchTips(deps, request, reply));
     scope.post(nodePaths.catchUp(":id"), async (request, reply) => catchUp(deps, request, reply));
   });
 }
@@ -86,6 +88,23 @@ async function stage(deps: ReplicaRouteDependencies, request: FastifyRequest, re
       request.raw.resume();
       return result;
     }),
+  );
+}
+
+async function fetchTips(
+  deps: ReplicaRouteDependencies,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<Readable> {
+  const { id } = params.parse(request.params);
+  await deps.repositories.open(id);
+  const body = new JsonLineReader(rawBody(request));
+  const signal = abortedWith(request, reply);
+  return begin(
+    reply,
+    progressAnswer(deps.clock, async () =>
+      deps.catchUp.fetchTips(id, parse(fetchTipsRequestSchema, await body.next()), signal),
+    ),
   );
 }
 

@@ -325,6 +325,16 @@ test("catch-up fills an empty replica and brings one that is behind to exactly t
   assert.deepEqual(await catchUp(4, [["refs/heads/a/b", third]]), { kind: "caught-up", generation: 4 });
   assert.equal(refs(id, "n2"), `refs/heads/a/b ${third}`);
   assert.deepEqual(await catchUp(3, [["refs/heads/z", first]]), { kind: "caught-up", generation: 4 });
+  const alone = (generation: number, oid: string): Promise<Record<string, unknown>> =>
+    long(
+      `/${id}/_catch-up`,
+      [{ replica: describe(id), generation, sourceUrl: null }, ["refs/heads/a/b", oid]]
+        .map((line) => `${JSON.stringify(line)}\n`)
+        .join(""),
+      other,
+    );
+  assert.deepEqual(await alone(5, third), { kind: "caught-up", generation: 5 });
+  assert.equal((await alone(6, "4".repeat(40)))["kind"], "node-failed");
   const failing = await catchUp(9, [["refs/heads/z", "3".repeat(40)]]);
   assert.equal(failing["kind"], "node-failed");
   assert.equal(refs(id, "n2"), `refs/heads/a/b ${third}`);
@@ -365,6 +375,7 @@ test("nothing without the secret", async () => {
     ["POST", `/${id}/_stage`],
     ["POST", `/${id}/_apply`],
     ["POST", `/${id}/_catch-up`],
+    ["POST", `/${id}/_fetch-tips`],
     ["GET", `/${id}/git/info/refs?service=git-upload-pack`],
     ["POST", `/${id}/git/git-upload-pack`],
   ] as const) {

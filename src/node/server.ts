@@ -35,59 +35,64 @@ export async function startNode(
   settings: NodeSettings,
   { log, clock, onForeignDisk }: { log: Logger; clock: Clock; onForeignDisk: () => void },
 ): Promise<RunningServer> {
-  await mkdir(settings.directory, { recursive: true });
-  const git = await Git.start(log);
-  const unlock = await lockDirectory(settings.directory, git.processIds, clock).catch(async (error: unknown) => {
-    await git.close();
-    throw error;
-  });
-  const identityFile = join(settings.directory, "identity.json");
-  const nodeId = await readIdentity(identityFile);
-  const repositories = new Repositories({ directory: settings.directory, git, clock });
-  await repositories.prepare();
-  const limiter = new GitLimiter(settings);
-  const applier = new Applier({ repositories, git });
-  const stager = new Stager({ repositories, git, limiter });
-  const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
-  const uploadPack = new UploadPack({ repositories, git });
-
-  const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: jsonBytesMax });
-  void app.register(async (guarded) => {
-    guarded.addHook("onRequest", requireClusterSecret(settings.secret));
-    replicaRoutes(guarded, { repositories, stager, applier, catchUp, clock });
-    gitRoutes(guarded, { uploadPack, limiter });
-  });
-  app.get("/healthz", async () => ({ status: "ok" }));
-  app.get("/readyz", async (_request, reply) => {
-    const ready = heartbeat.registered;
-    return reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "not registered with a controller yet" });
-  });
-
-  const url = await listen(app, settings.listen);
-  const heartbeat = new HeartbeatSender({
-    settings,
-    repositories,
-    nodeId,
-    identityFile,
-    bootId: uuid(),
-    advertiseUrl: settings.advertiseUrl ?? url,
-    clock,
-    log,
-    onForeignDisk,
-  });
-  heartbeat.start();
-  const stopPurging = purgeNowAndThen(repositories, settings.deletedKeepMs, clock, log);
-  log.info({ url, directory: settings.directory, nodeId }, "repository server listens");
-  return {
-    url,
-    async close() {
-      stopPurging();
-      await heartbeat.close();
-      await app.close();
-      await git.close();
-      await unlock();
-    },
+  // What is open, to be closed in reverse: when the server stops, and when it cannot start.
+  const open: (() => unknown)[] = [];
+  const close = async (): Promise<void> => {
+    for (const closeOne of open.splice(0).reverse()) await closeOne();
   };
+  try {
+    await mkdir(settings.directory, { recursive: true });
+    const git = await Git.start(log, clock);
+    open.push(() => git.close());
+    const unlock = await lockDirectory(settings.directory, git.processIds, clock);
+    // Given back when the last git is gone.
+    open.unshift(unlock);
+    const identityFile = join(settings.directory, "identity.json");
+    const nodeId = await readIdentity(identityFile);
+    const repositories = new Repositories({ directory: settings.directory, git, clock });
+    await repositories.prepare();
+    const limiter = new GitLimiter(settings);
+    const applier = new Applier({ repositories, git });
+    const stager = new Stager({ repositories, git, limiter });
+    const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
+    const uploadPack = new UploadPack({ repositories, git });
+    let isReady = (): boolean => false;
+
+    const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: jsonBytesMax });
+    void app.register(async (guarded) => {
+      guarded.addHook("onRequest", requireClusterSecret(settings.secret));
+      replicaRoutes(guarded, { repositories, stager, applier, catchUp, clock });
+      gitRoutes(guarded, { uploadPack, limiter });
+    });
+    app.get("/healthz", async () => ({ status: "ok" }));
+    app.get("/readyz", async (_request, reply) => {
+      const ready = isReady();
+      return reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "not registered with a controller yet" });
+    });
+    open.push(() => app.close());
+    const url = await listen(app, settings.listen);
+
+    const heartbeat = new HeartbeatSender({
+      settings,
+      repositories,
+      nodeId,
+      identityFile,
+      bootId: uuid(),
+      advertiseUrl: settings.advertiseUrl ?? url,
+      clock,
+      log,
+      onForeignDisk,
+    });
+    isReady = () => heartbeat.registered;
+    heartbeat.start();
+    open.push(() => heartbeat.close());
+    open.push(purgeNowAndThen(repositories, settings.deletedKeepMs, clock, log));
+    log.info({ url, directory: settings.directory, nodeId }, "repository server listens");
+    return { url, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 function purgeNowAndThen(repositories: Repositories, keepMs: number, clock: Clock, log: Logger): () => void {

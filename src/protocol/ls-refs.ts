@@ -25,7 +25,7 @@ export async function parseV2Request(reader: PktReader): Promise<V2Request> {
   for (;;) {
     const pkt = await reader.next();
     if (pkt === undefined) {
-      if (command === "" && capabilities.length === 0 && list === capabilities) break;
+      if (command === "" && capabilities.length === 0) break;
       throw new GitmeshError("bad-request", "the request ends before its flush packet");
     }
     if (pkt.kind === "flush") break;

@@ -28,6 +28,8 @@ export const nodePaths = {
   apply: (id: string) => `/node/v1/replicas/${id}/_apply`,
   /** POST one JSON line (catchUpHeader), then a JSON line per ref [name, oid]; answers progress lines with a catchUpResult. */
   catchUp: (id: string) => `/node/v1/replicas/${id}/_catch-up`,
+  /** POST fetchTipsRequest: answers progress lines with a stageResult. */
+  fetchTips: (id: string) => `/node/v1/replicas/${id}/_fetch-tips`,
   /** git's own smart HTTP below this URL (info/refs?service=git-upload-pack, git-upload-pack): for controllers and peers. */
   git: (id: string) => `/node/v1/replicas/${id}/git`,
 } as const;
@@ -57,20 +59,34 @@ export const replicaStatusSchema = z.object({
 });
 export type ReplicaStatus = z.infer<typeof replicaStatusSchema>;
 
+const tipsSchema = z.array(
+  z.object({
+    name: refName,
+    oid: objectId,
+    /** Asks whether it is an ancestor of `oid`. */
+    ancestor: objectId.optional(),
+  }),
+);
+
 export const stageHeaderSchema = z.object({
   pushId: z.string().min(1).max(64),
   /** Distinct new values with the refs that get them. */
-  tips: z.array(
-    z.object({
-      name: refName,
-      oid: objectId,
-      /** Asks whether it is an ancestor of `oid`. */ ancestor: objectId.optional(),
-    }),
-  ),
+  tips: tipsSchema,
   /** Bytes of pack allowed. */
   packBytesMax: z.int().positive(),
 });
 export type StageHeader = z.infer<typeof stageHeaderSchema>;
+
+/**
+ * Staging for a replica that could not use the pack itself, since it lacks what the pack rests on: it fetches what the
+ * tips reach from a replica that holds it. A replica without a generation refuses: it has a catch-up to do first.
+ */
+export const fetchTipsRequestSchema = z.object({
+  tips: tipsSchema,
+  /** Base URL of a git repository (nodePaths.git on a node that staged the push). */
+  sourceUrl: z.string(),
+});
+export type FetchTipsRequest = z.infer<typeof fetchTipsRequestSchema>;
 
 export const tipResultSchema = z.object({
   /** "missing": the object or something that it reaches is not there. */
@@ -110,8 +126,11 @@ export const catchUpHeaderSchema = z.object({
   replica: replicaDescriptionSchema,
   /** The refs that follow are those of this generation. */
   generation: z.int().min(0),
-  /** Base URL of a git repository (nodePaths.git on a READY node) to fetch missing objects from. */
-  sourceUrl: z.string(),
+  /**
+   * Base URL of a git repository (nodePaths.git on a READY node) to fetch missing objects from; null when there is no
+   * READY replica: then the node is to prove that it has everything, trusting none of its own refs.
+   */
+  sourceUrl: z.string().nullable(),
 });
 export type CatchUpHeader = z.infer<typeof catchUpHeaderSchema>;
 

@@ -157,8 +157,8 @@ test("no more is taken from the source than the next pkt needs", async () => {
 test("many pkts in one chunk, and one pkt in many chunks, cost linear time", async () => {
   // A reader that joins or moves what is left for each pkt would take minutes for the first.
   const startMs = performance.now();
-  const many = Buffer.concat(Array.from({ length: 300_000 }, () => pktLine("x".repeat(60))));
-  assert.equal((await readAll(new PktReader(inChunks(many)))).length, 300_000);
+  const many = Buffer.concat(Array.from({ length: 100_000 }, () => pktLine("x".repeat(60))));
+  assert.equal((await readAll(new PktReader(inChunks(many)))).length, 100_000);
   assert.equal((await readAll(new PktReader(inChunks(pktLine(Buffer.alloc(pktDataBytesMax, 7)), [1, 0])))).length, 1);
   assert.ok(performance.now() - startMs < 20_000);
 });

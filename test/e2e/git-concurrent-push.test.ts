@@ -19,7 +19,7 @@ async function clones(name: string, count: number): Promise<Terminal[]> {
   const made: Terminal[] = [];
   for (let index = 0; index < count; index += 1) {
     await terminal.ok(
-      `git clone -q $GIT/${name}.git clone-${index} && cd clone-${index} && echo ${index} > own && git add own && git commit -q -m 'commit ${index}'`,
+      `git clone -q $GIT/${name}.git clone-${index} && cd clone-${index} && echo ${index} > own-${index} && git add . && git commit -q -m 'commit ${index}'`,
     );
     made.push(terminal.in(`clone-${index}`));
   }

@@ -85,6 +85,7 @@ test("fetch brings what is new, and prunes what is gone", async () => {
 
 test("shallow clone, deepen, unshallow, by date, excluding a tag", async () => {
   const terminal = cluster.terminal();
+  await terminal.ok("git clone -q --mirror $GIT/history.git full.git");
   for (const version of versions) {
     const git = `git -c protocol.version=${version}`;
     const directory = `shallow-${version}`;
@@ -101,7 +102,7 @@ test("shallow clone, deepen, unshallow, by date, excluding a tag", async () => {
     await terminal.ok(`${git} clone -q --shallow-exclude=t/5 --branch master $GIT/history.git excluded-${version}`);
     assert.equal(
       await terminal.ok(`git -C excluded-${version} rev-list --count HEAD`),
-      await shallow.ok("git rev-list --count t/5..origin/master"),
+      await terminal.ok("git -C full.git rev-list --count t/5..master"),
     );
   }
   await terminal.ok("git clone -q --shallow-since=2001-01-01 $GIT/history.git since");
@@ -123,7 +124,7 @@ test("partial clones: blob:none and tree:0, with later lazy fetches", async () =
       assert.ok(missing > 0, `${filter} v${version}: nothing is missing`);
       await partial.ok(`git -c protocol.version=${version} checkout -q master`);
       assert.equal(await partial.ok("cat d1/f1"), " line 1");
-      await partial.ok("git log -p --format=%s -- d2 | grep -q 'line 2'");
+      await partial.ok("git diff master~1 master | grep -q 'line 120'");
     }
   }
 });
@@ -159,7 +160,7 @@ test("submodules", async () => {
   await cluster.create("super/app");
   await terminal.ok(`
     git init -q lib && cd lib && echo lib > lib.txt && git add . && git commit -q -m lib && git push -q $GIT/super/lib.git master
-    cd .. && git init -q app && cd app && git submodule --quiet add ../lib.git lib 2>/dev/null || git -c x=y submodule --quiet add $GIT/super/lib.git lib
+    cd .. && git init -q app && cd app && git submodule --quiet add $GIT/super/lib.git lib
     git commit -q -m app && git push -q $GIT/super/app.git master
     git clone -q --recurse-submodules $GIT/super/app.git ../again
   `);

@@ -22,7 +22,7 @@ test("a small http.postBuffer sends the pack chunked, after a probe", async () =
   assert.equal(push.code, 0, push.stderr);
   assert.match(push.stderr, /Transfer-Encoding: chunked/i);
   await assertReplicas(cluster, "chunked");
-  await work.ok("git -c http.postBuffer=1 fetch -q $GIT/chunked.git");
+  await work.ok("git -c http.postBuffer=65536 fetch -q $GIT/chunked.git");
 });
 
 test("Expect: 100-continue is answered before the body", async () => {
@@ -59,18 +59,14 @@ test("many haves are sent compressed, and understood", async () => {
   await cluster.create("haves");
   await makeHistory(terminal, "source.git", { commits: 300 });
   await terminal.ok("git -C source.git push -q $GIT/haves.git master");
-  await makeHistory(terminal, "mine", { commits: 400, salt: "mine" });
   for (const version of [0, 2]) {
-    const fetch = await terminal.run(
-      `git -C mine -c protocol.version=${version} fetch -v $GIT/haves.git master:theirs-${version} && GIT_CURL_VERBOSE=1 git -C mine -c protocol.version=${version} fetch $GIT/haves.git master:again-${version} 2>&1`,
-    );
+    await makeHistory(terminal, `mine-${version}`, { commits: 400, salt: "mine" });
+    const mine = terminal.in(`mine-${version}`).with({ GIT_CURL_VERBOSE: "1" });
+    const fetch = await mine.run(`git -c protocol.version=${version} fetch $GIT/haves.git master:theirs`);
     assert.equal(fetch.code, 0, fetch.stderr);
+    assert.match(fetch.stderr, /Content-Encoding: gzip/i, `v${version}`);
+    assert.equal(await mine.ok("git rev-list --count theirs"), "300");
   }
-  const traced = await terminal.run(
-    "cp -r mine other && cd other && git update-ref -d refs/heads/theirs-0 && git update-ref -d refs/heads/theirs-2 && git update-ref -d refs/heads/again-0 && git update-ref -d refs/heads/again-2 && git prune && GIT_CURL_VERBOSE=1 git -c protocol.version=0 fetch $GIT/haves.git master:x",
-  );
-  assert.equal(traced.code, 0, traced.stderr);
-  assert.match(traced.stderr, /Content-Encoding: gzip/i);
 });
 
 test("gzip and deflate bodies are taken, another encoding is 415, a broken one 400", async () => {

@@ -17,7 +17,7 @@ async function workingCopy(name: string, body?: Readonly<Record<string, unknown>
     git init -q work && cd work
     git remote add origin $GIT/${name}.git
     echo one > file && git add file && git commit -q -m one
-    git push -q origin master
+    git push -q -u origin master
   `);
   return terminal.in("work");
 }
@@ -200,12 +200,7 @@ test("thousands of refs in one push, and deleted in one", async () => {
     await assertReplicas(cluster, "many-refs"),
     await source.ok("git for-each-ref --format='%(objectname) %(refname)'"),
   );
-  await source.ok(
-    "git for-each-ref --format=':%(refname)' refs/heads/b | git push -q $GIT/many-refs.git --stdin".replace(
-      " --stdin",
-      " $(cat)",
-    ),
-  );
+  await source.ok("git push -q $GIT/many-refs.git $(git for-each-ref --format=':%(refname)' refs/heads/b)");
   assert.equal((await assertReplicas(cluster, "many-refs")).split("\n").length, 1001);
 });
 
@@ -244,8 +239,8 @@ test("sha256 repositories: push, clone, fetch, tags; a sha1 push is refused", as
   const terminal = cluster.terminal();
   await terminal.ok(`
     git init -q --object-format=sha256 work && cd work
-    echo one > file && git add file && git commit -q -m one && git tag -a -m tag tag
-    git push -q $GIT/hash/sha256.git master tag
+    echo one > file && git add file && git commit -q -m one && git tag -a -m tag v1
+    git push -q $GIT/hash/sha256.git master v1
   `);
   for (const version of [0, 1, 2]) {
     await terminal.ok(`git -c protocol.version=${version} clone -q $GIT/hash/sha256.git clone-${version}`);

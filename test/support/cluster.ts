@@ -221,6 +221,13 @@ export class Cluster<S extends Servers = Servers> {
     this.#paused.delete(name);
   }
 
+  /** Starts a node that is not running, and waits until the cluster uses it. */
+  async start(node: string): Promise<void> {
+    this.servers.start(node);
+    await waitFor(async () => (await fetch(`${this.nodeUrl(node)}/readyz`)).ok, { what: `${node} to be ready` });
+    await this.waitNodeState(node, "ALIVE");
+  }
+
   /** The server hangs: its connections stay open, nothing moves. */
   pause(name: string): void {
     process.kill(this.pid(name), "SIGSTOP");

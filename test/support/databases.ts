@@ -33,7 +33,12 @@ const running = new Map<ChildProcess, string>();
 process.on("exit", () => {
   for (const [child, directory] of running) {
     child.kill(path.basename(directory).startsWith("gitmesh-postgres") ? "SIGQUIT" : "SIGKILL");
-    rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
+    // A server may write until it has noticed.
+    for (let tries = 0; tries < 40; tries++) {
+      rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 25);
+      if (!existsSync(directory) && tries > 1) break;
+    }
   }
 });
 
@@ -103,7 +108,9 @@ interface Server {
 
 async function start(server: Server, directory: string): Promise<ChildProcess> {
   // The kernel ends the server when this process dies without its exit handlers.
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", ...server.command], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(find("setpriv") ?? "setpriv", ["--pdeathsig", "KILL", ...server.command], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   running.set(child, directory);
   child.unref();
   let log = "";

@@ -64,11 +64,12 @@ export class Database {
   }
 
   /** One connection, without a transaction; not tried again. */
-  session<T>(work: (db: Executor) => Promise<T>): Promise<T> {
-    return this.#repeat({ idempotent: false }, async () => {
-      const result = await attempt(() => this.engine.writer.connection().execute(work));
-      return result.kind === "failed" ? { ...result, committing: true } : result;
-    });
+  async session<T>(work: (db: Executor) => Promise<T>): Promise<T> {
+    try {
+      return await this.engine.writer.connection().execute(work);
+    } catch (error) {
+      throw this.engine.errorKind(error) === "unavailable" ? unavailable(error, false) : error;
+    }
   }
 
   /** Whether a statement failed because a unique key is taken. */

@@ -1,0 +1,153 @@
+/**
+ * The second step of a push: its objects become durable on the replicas, or the push is refused.
+ *
+ * A replica that could not use the pack, since it lacks what the pack rests on, fetches the objects from one that could.
+ * So one that is being filled takes part in the pushes of a busy branch, and is not behind for ever.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { ControllerSettings } from "../base/settings.ts";
+import { nodePaths, type StageHeader } from "../protocol/node-api.ts";
+import type { RefResult, Repository } from "../store/store.ts";
+import type { Membership } from "./membership.ts";
+import type { NodeClient } from "./node-client.ts";
+import { NodeCallError } from "./node-call-error.ts";
+import { refuseAll, tipsToStage, withStagedTips, type Admitted } from "./push-commands.ts";
+import type { WriteTarget } from "./router.ts";
+import { stagePack, type ReplicaStageResult, type StagedPack } from "./staging.ts";
+import { agrees, judgeStaging, type StagingVerdict } from "./staging-outcome.ts";
+
+/** A refused upload is read on this far, so that the client reads the report rather than a broken connection. */
+const drainBytesMax = 64 * 1024 * 1024;
+
+export interface PushStagingDependencies {
+  readonly nodeClient: NodeClient;
+  readonly membership: Membership;
+  readonly settings: ControllerSettings;
+  readonly clock: Clock;
+}
+
+export interface StagedPush {
+  readonly repository: Repository;
+  readonly targets: readonly WriteTarget[];
+  readonly writeQuorum: number;
+  readonly pushId: string;
+  readonly admitted: Admitted;
+  readonly pack: AsyncIterable<Uint8Array>;
+}
+
+/** What report-status says. */
+export interface Report {
+  readonly unpack: string;
+  readonly results: readonly RefResult[];
+}
+
+export type PushStagingOutcome =
+  | { readonly kind: "staged"; readonly admitted: Admitted; readonly nodeIds: readonly string[] }
+  | ({ readonly kind: "refused" } & Report);
+
+export class PushStaging {
+  readonly #deps: PushStagingDependencies;
+
+  constructor(deps: PushStagingDependencies) {
+    this.#deps = deps;
+  }
+
+  /** Rejects only when the client's stream breaks. */
+  async stage(push: StagedPush, onProgress: (text: string) => void, log: Logger): Promise<PushStagingOutcome> {
+    const { admitted, repository, targets } = push;
+    // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
+    if (!admitted.bringsPack) return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId) };
+    const tips = tipsToStage(admitted, repository);
+    if (tips.length === 0) {
+      await drain(push.pack);
+      return { kind: "staged", admitted, nodeIds: [] };
+    }
+    const staged = await this.#stream(push, tips, onProgress);
+    this.#report(staged, log);
+    if (staged.tooLarge) await drain(push.pack);
+    const verdict = judgeStaging(targets, staged, push.writeQuorum);
+    if (verdict.kind === "refused") {
+      // The parents that a shallow clone does not have are the usual reason, and the one that a person can act on.
+      if (admitted.fromShallow && verdict.unpack.startsWith("did not receive expected object")) {
+        return { kind: "refused", unpack: "ok", results: refuseAll(admitted, "shallow update not allowed") };
+      }
+      return { kind: "refused", unpack: verdict.unpack, results: refuseAll(admitted, verdict.refusal) };
+    }
+    const helped = await this.#helpOthers(push, tips, staged.results, verdict, log);
+    const nodeIds = [...verdict.nodeIds, ...helped];
+    return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds };
+  }
+
+  async #stream(push: StagedPush, tips: StageHeader["tips"], onProgress: (text: string) => void): Promise<StagedPack> {
+    const { membership, nodeClient, clock, settings } = this.#deps;
+    const header = { pushId: push.pushId, tips, packBytesMax: settings.packBytesMax };
+    const releases = push.targets.map((target) => membership.track(target.nodeId));
+    try {
+      return await stagePack(push.targets, push.repository.id, header, push.pack, {
+        nodeClient,
+        clock,
+        nodeIdleMs: settings.nodeIdleMs,
+        onProgress,
+      });
+    } finally {
+      for (const release of releases) release();
+    }
+  }
+
+  #report(staged: StagedPack, log: Logger): void {
+    for (const [nodeId, result] of staged.results) {
+      if (result.kind === "unreachable" && !staged.tooLarge) {
+        this.#deps.membership.reportFailure(nodeId, new NodeCallError(result.message, { unreachable: true }));
+      }
+      if (result.kind !== "staged") log.warn({ nodeId, ...result }, "replica dropped out of a push");
+    }
+  }
+
+  /** The nodes that hold the push now, having fetched it from one that staged it. Bounded in time; never rejects. */
+  async #helpOthers(
+    push: StagedPush,
+    tips: StageHeader["tips"],
+    results: ReadonlyMap<string, ReplicaStageResult>,
+    verdict: StagingVerdict & { readonly kind: "staged" },
+    log: Logger,
+  ): Promise<string[]> {
+    const source = push.targets.find(({ nodeId, ready }) => ready && verdict.nodeIds.includes(nodeId));
+    const others = push.targets.filter(({ nodeId }) => {
+      const kind = results.get(nodeId)?.kind;
+      return !verdict.nodeIds.includes(nodeId) && (kind === "staged" || kind === "bad-pack");
+    });
+    // What is missing everywhere is not fetched.
+    const wanted = tips.filter((_tip, index) => verdict.tips[index]?.type !== "missing");
+    if (source === undefined || others.length === 0 || wanted.length === 0) return [];
+    const { nodeClient, settings, clock } = this.#deps;
+    const request = { tips: wanted, sourceUrl: source.url + nodePaths.git(push.repository.id) };
+    const abort = new AbortController();
+    const cancel = clock.timer(settings.applyMs, () => {
+      abort.abort(new NodeCallError(`did not fetch within ${settings.applyMs} ms`, { unreachable: false }));
+    });
+    const helped = await Promise.all(
+      others.map(async ({ nodeId, url }) => {
+        try {
+          const result = await nodeClient.fetchTips(url, push.repository.id, request, abort.signal);
+          if (result.kind === "staged" && agrees(result.tips)) return [nodeId];
+          log.info({ nodeId, ...result }, "replica could not fetch a push either");
+        } catch (error) {
+          log.info({ nodeId, err: error }, "replica could not fetch a push either");
+        }
+        return [];
+      }),
+    );
+    cancel();
+    return helped.flat();
+  }
+}
+
+/** Reads on, up to a limit. */
+export async function drain(rest: AsyncIterable<Uint8Array>): Promise<void> {
+  let bytes = 0;
+  for await (const chunk of rest) {
+    bytes += chunk.length;
+    if (bytes > drainBytesMax) return;
+  }
+}

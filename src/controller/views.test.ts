@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { clusterNode, replica, repository } from "./testing/cluster-states.ts";
+import { clientBaseUrl, nodeView, repositoryView } from "./views.ts";
+
+const fallback = "http://127.0.0.1:8081";
+const hosts: [string | undefined, string][] = [
+  ["git.example:8081", "http://git.example:8081"],
+  ["[::1]:80", "http://[::1]:80"],
+  ["localhost", "http://localhost"],
+  ["evil.example/x", fallback],
+  ["a b", fallback],
+  ["user@host", fallback],
+  ["host:port", fallback],
+  ["", fallback],
+  [undefined, fallback],
+];
+for (const [host, url] of hosts) {
+  test(`clone URLs for Host ${host ?? "(none)"}`, () => {
+    assert.equal(clientBaseUrl(undefined, host, fallback), url);
+    assert.equal(clientBaseUrl("https://git.example", host, fallback), "https://git.example");
+  });
+}
+
+test("the primary is the first READY replica, the size that of the largest", () => {
+  const replicas = [
+    replica("a", "STALE", { sizeBytes: 9 }),
+    replica("b", "READY", { sizeBytes: 5 }),
+    replica("c", "READY"),
+  ];
+  const nodes = new Map(["a", "b", "c"].map((id) => [id, clusterNode(id)]));
+  const view = repositoryView({ repository: repository(), replicas }, nodes, "http://x");
+  assert.deepEqual([view.primaryNode, view.size, view.cloneUrl], ["http://b:8082", 9, "http://x/git/test.git"]);
+  const none = repositoryView({ repository: repository(), replicas: replicas.slice(0, 1) }, nodes, "http://x");
+  assert.equal(none.primaryNode, "");
+});
+
+test("the state of a node", () => {
+  const state = (changes: object) => nodeView(clusterNode("a", changes), []).state;
+  assert.deepEqual(
+    [state({}), state({ suspect: true }), state({ suspect: true, alive: false })],
+    ["ALIVE", "SUSPECT", "DEAD"],
+  );
+});
