@@ -39,7 +39,7 @@ export async function openApi(app: FastifyInstance, version: string): Promise<vo
       const { schema, url } = jsonSchemaTransform(route);
       return { schema: renameWildcard(schema), url: url.replace("*", ":name") };
     },
-    transformObject: (document) => describeProblems(jsonSchemaTransformObject(document)),
+    transformObject: (document) => withDeleteAction(describeProblems(jsonSchemaTransformObject(document))),
   });
   app.get(apiPaths.openApi, { schema: { hide: true } }, () => app.swagger());
 }
@@ -54,6 +54,16 @@ function renameWildcard(schema: Schema): Schema {
 }
 
 type Document = ReturnType<typeof jsonSchemaTransformObject>;
+
+/** `POST NAME/_delete` is what DELETE is, for clients that have no DELETE; a route of its own cannot follow a wildcard. */
+function withDeleteAction(document: Document): Document {
+  const paths = "paths" in document ? document.paths : undefined;
+  const repository = paths?.["/api/repos/{name}"];
+  if (paths !== undefined && repository !== undefined && "delete" in repository && repository.delete !== undefined) {
+    paths["/api/repos/{name}/_delete"] = { post: repository.delete } as (typeof paths)[string];
+  }
+  return document;
+}
 
 /** Errors go out as application/problem+json; the generator takes every answer for application/json. */
 function describeProblems(document: Document): Document {

@@ -255,10 +255,16 @@ test("sha256 repositories: push, clone, fetch, tags; a sha1 push is refused", as
     "git clone -q $GIT/hash/sha256.git again && git init -q sha1 && git -C sha1 commit -q --allow-empty -m x",
   );
   await terminal.fails("git -C sha1 push $GIT/hash/sha256.git master:other");
-  // An empty one too tells a clone its format.
+  // What a clone of an empty one gets depends on the git that clones: the same as from a repository of its own.
   await cluster.create("hash/empty256", { objectFormat: "sha256" });
-  await terminal.ok("git clone -q $GIT/hash/empty256.git empty");
-  assert.equal(await terminal.ok("git -C empty rev-parse --show-object-format"), "sha256");
+  await terminal.ok(`
+    git clone -q $GIT/hash/empty256.git empty
+    git init -q --bare --object-format=sha256 own.git && git clone -q "file://$PWD/own.git" own
+  `);
+  assert.equal(
+    await terminal.ok("git -C empty rev-parse --show-object-format"),
+    await terminal.ok("git -C own rev-parse --show-object-format"),
+  );
 });
 
 test("the default branch cannot be deleted by accident", async () => {

@@ -221,11 +221,13 @@ export class Cluster<S extends Servers = Servers> {
     this.#paused.delete(name);
   }
 
-  /** Starts a node that is not running, and waits until the cluster uses it. */
-  async start(node: string): Promise<void> {
-    this.servers.start(node);
-    await waitFor(async () => (await fetch(`${this.nodeUrl(node)}/readyz`)).ok, { what: `${node} to be ready` });
-    await this.waitNodeState(node, "ALIVE");
+  /** Starts a server that is not running, and waits until it can serve; a node, until the cluster uses it. */
+  async start(name: string): Promise<void> {
+    this.servers.start(name);
+    const isNode = name.startsWith("node-");
+    const url = isNode ? this.nodeUrl(name) : this.controllerUrl(Number(name.slice("controller-".length)));
+    await waitFor(async () => (await fetch(`${url}/readyz`)).ok, { what: `${name} to be ready` });
+    if (isNode) await this.waitNodeState(name, "ALIVE");
   }
 
   /** The server hangs: its connections stay open, nothing moves. */

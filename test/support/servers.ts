@@ -82,6 +82,14 @@ export class Supervised implements Servers {
     return [...numbered("controller", controllers), ...numbered("node", nodes)];
   }
 
+  /** kill -9 of `gitmesh up` itself. */
+  async killSupervisor(): Promise<void> {
+    const up = this.#up;
+    this.#up = undefined;
+    up?.signal("SIGKILL");
+    await up?.exited;
+  }
+
   /** How `gitmesh up` ended, if it has. */
   get exited(): Promise<Exit> | undefined {
     return this.#up?.running === false ? this.#up.exited : undefined;
