@@ -107,10 +107,10 @@ export function unknownVariables(environment: Readonly<Record<string, string | u
 }
 
 /** Settings for people: lists joined, secrets (also those inside URLs) hidden. */
-export function shownSettings(settings: Readonly<Record<string, unknown>>): Record<string, string> {
-  const shown: Record<string, string> = {};
+export function shownSettings(settings: Readonly<Record<string, unknown>>): Record<string, string | number> {
+  const shown: Record<string, string | number> = {};
   for (const [name, value] of Object.entries(settings)) {
-    shown[name] = shownValue(name, value);
+    shown[name] = typeof value === "number" ? value : shownValue(name, value);
   }
   return shown;
 }

@@ -21,7 +21,7 @@ export async function check(role: Role, options: Options): Promise<void> {
 export async function show(role: Role, options: Options): Promise<void> {
   const shown = shownSettings(load(role, options));
   if (options["json"] === true) say(JSON.stringify(shown, null, 2));
-  else say(table(Object.entries(shown)));
+  else say(table(Object.entries(shown).map(([name, value]) => [name, String(value)])));
 }
 
 function load(role: Role, options: Options): Readonly<Record<string, unknown>> {

@@ -1,6 +1,6 @@
 /** `gitmesh up`: a whole cluster on one machine, each server a process of its own. */
-import { accessSync, constants, mkdirSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { accessSync, constants, mkdirSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { systemClock } from "../base/clock.ts";
 import { environmentVariable, unknownVariables } from "../base/config.ts";
 import { parseClusterOptions, planServers, type ClusterOptions } from "./cluster-plan.ts";
@@ -63,13 +63,14 @@ function untilStopped(supervisor: Supervisor): Promise<NodeJS.Signals> {
 
 function makeDirectories(data: string): void {
   try {
-    for (const name of ["run", "log"]) mkdirSync(join(data, name), { recursive: true });
+    for (const name of ["run", "log"]) makeDirectory(join(data, name));
     accessSync(data, constants.W_OK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const reasons: Readonly<Record<string, string>> = {
       EACCES: "permission denied",
       EEXIST: "a part of its path is a file",
+      ENOENT: "no directory can be made there",
       ENOTDIR: "a part of its path is a file",
       ENOSPC: "the disk is full",
       EROFS: "the file system is read-only",
@@ -77,6 +78,13 @@ function makeDirectories(data: string): void {
     const reason = reasons[code ?? ""] ?? code ?? "unknown error";
     throw new Error(`The directory ${data} cannot be written: ${reason}.`, { cause: error });
   }
+}
+
+/** With its parents. Node's own recursive mkdir never ends where a file system refuses with ENOENT, as /proc does. */
+function makeDirectory(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if (dirname(path) !== path) makeDirectory(dirname(path));
+  mkdirSync(path);
 }
 
 function sayHello({ portBase, controllers, nodes }: ClusterOptions): void {

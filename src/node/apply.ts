@@ -8,12 +8,15 @@
 import { GitmeshError } from "../base/errors.ts";
 import type { ApplyRequest } from "../protocol/node-api.ts";
 import type { Git } from "./git.ts";
+import type { GitLimiter } from "./git-limiter.ts";
 import { updateRefs } from "./ref-updates.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface ApplyDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
+  /** Of its own: what is committed must not wait for clients that are slow to send or take packs. */
+  readonly limiter: GitLimiter;
 }
 
 export class Applier {
@@ -37,9 +40,11 @@ export class Applier {
           fields: { generation },
         });
       }
-      const directory = await this.#deps.repositories.open(id);
-      await updateRefs(this.#deps.git, directory, request.updates);
-      await this.#deps.repositories.setGeneration(id, request.generation);
+      await this.#deps.limiter.run(id, undefined, async () => {
+        const directory = await this.#deps.repositories.open(id);
+        await updateRefs(this.#deps.git, directory, request.updates);
+        await this.#deps.repositories.setGeneration(id, request.generation);
+      });
       return request.generation;
     });
   }

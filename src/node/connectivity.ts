@@ -12,6 +12,7 @@ type Place = Pick<GitRun, "directory"> & {
 
 /** When the check of all tips together fails, so many are checked one by one; beyond that all are called missing. */
 const singleChecksMax = 1000;
+const parallelChecks = 4;
 
 /**
  * Checks every tip; the results are in their order. Throws GitmeshError "git-failed" when the replica's own refs are
@@ -21,14 +22,15 @@ export async function checkTips(git: Git, place: Place, tips: Tips): Promise<Tip
   const connected = await connectedTips(git, place, tips);
   const types = await objectTypes(git, place, tips);
   const results: TipResult[] = [];
-  for (const [index, tip] of tips.entries()) {
-    const found = types[index];
-    if (found === undefined || !connected.has(tip.oid)) {
-      results.push({ type: "missing" });
-    } else {
-      const fastForward = tip.ancestor === undefined ? undefined : await isAncestor(git, place, tip.ancestor, tip.oid);
-      results.push({ ...found, ...(fastForward === undefined ? {} : { fastForward }) });
-    }
+  // Each question of ancestry is a process of its own: so many at a time.
+  for (let start = 0; start < tips.length; start += parallelChecks) {
+    const part = tips.slice(start, start + parallelChecks).map(async (tip, index): Promise<TipResult> => {
+      const found = types[start + index];
+      if (found === undefined || !connected.has(tip.oid)) return { type: "missing" };
+      if (tip.ancestor === undefined) return found;
+      return { ...found, fastForward: await isAncestor(git, place, tip.ancestor, tip.oid) };
+    });
+    results.push(...(await Promise.all(part)));
   }
   return results;
 }
@@ -77,6 +79,7 @@ async function objectTypes(git: Git, place: Place, tips: Tips): Promise<(TipResu
         return { type };
       case "tag":
         return peeled === undefined || peeled === tip.oid || peeled.includes("^") ? undefined : { type, peeled };
+      case undefined:
       default:
         return undefined;
     }
@@ -84,5 +87,7 @@ async function objectTypes(git: Git, place: Place, tips: Tips): Promise<(TipResu
 }
 
 async function isAncestor(git: Git, place: Place, ancestor: string, descendant: string): Promise<boolean> {
-  return (await git.attempt({ ...place, args: ["merge-base", "--is-ancestor", ancestor, descendant] })).code === 0;
+  const check = await git.attempt({ ...place, args: ["merge-base", "--is-ancestor", ancestor, descendant] });
+  if (check.code === null) throw new GitmeshError("git-failed", `merge-base: ${check.stderr.trim() || "was killed"}`);
+  return check.code === 0;
 }

@@ -24,22 +24,45 @@ export class GitLimiter {
     this.#limits = limits;
   }
 
-  get running(): number {
-    return this.#running;
-  }
-
-  get waiting(): number {
-    return this.#waiting;
-  }
-
   /** Runs `work` when it is the repository's turn. Throws GitmeshError "busy" when too many wait already. */
   async run<T>(repositoryId: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     await this.#acquire(repositoryId, signal);
+    return this.#runNow(work);
+  }
+
+  /**
+   * The same for work that another one's progress waits for: when its turn is not at once, `meanwhile` runs first, and
+   * only then does it wait. Throws GitmeshError "busy" before that when too many wait already.
+   */
+  async runAfter<T>(
+    repositoryId: string,
+    signal: AbortSignal | undefined,
+    meanwhile: () => Promise<void>,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    if (this.#running < this.#limits.gitProcessesMax) return this.run(repositoryId, signal, work);
+    this.#admit();
+    try {
+      await meanwhile();
+    } finally {
+      this.#waiting -= 1;
+    }
+    return this.run(repositoryId, signal, work);
+  }
+
+  async #runNow<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } finally {
       this.#release();
     }
+  }
+
+  #admit(): void {
+    if (this.#waiting >= this.#limits.gitQueueMax) {
+      throw new GitmeshError("busy", `${this.#waiting} requests wait for a git process already`);
+    }
+    this.#waiting += 1;
   }
 
   async #acquire(repositoryId: string, signal: AbortSignal | undefined): Promise<void> {
@@ -48,15 +71,12 @@ export class GitLimiter {
       this.#running += 1;
       return;
     }
-    if (this.#waiting >= this.#limits.gitQueueMax) {
-      throw new GitmeshError("busy", `${this.#waiting} requests wait for a git process already`);
-    }
+    this.#admit();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter: Waiter = { start: resolve };
     const queue = this.#queues.get(repositoryId) ?? [];
     queue.push(waiter);
     this.#queues.set(repositoryId, queue);
-    this.#waiting += 1;
     const leave = (): void => {
       const position = queue.indexOf(waiter);
       if (position < 0) return;

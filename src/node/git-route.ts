@@ -1,7 +1,8 @@
-/** git's smart HTTP of a replica, read only, for controllers and for nodes that catch up. */
+/** git's smart HTTP of a replica, read only, for controllers and for nodes that catch up (gitprotocol-http). */
 import { createGunzip } from "node:zlib";
-import type { Readable } from "node:stream";
+import { pipeline, type Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { GitmeshError } from "../base/errors.ts";
 import { rawBody, rawBodyRoutes } from "../base/http.ts";
@@ -15,25 +16,22 @@ export interface GitRouteDependencies {
 }
 
 const params = z.object({ id: repositoryIdSchema });
-const query = z.object({ service: z.literal("git-upload-pack") });
+const querystring = z.object({ service: z.literal("git-upload-pack") });
 
 export function gitRoutes(app: FastifyInstance, deps: GitRouteDependencies): void {
   void app.register(async (scope) => {
     rawBodyRoutes(scope);
-    scope.get(
-      `${nodePaths.git(":id")}/info/refs`,
-      { schema: { params, querystring: query } },
-      async (request, reply) => {
-        const { id } = params.parse(request.params);
-        const { signal } = abortOf(reply);
-        const answer = await deps.limiter.run(id, signal, () =>
-          deps.uploadPack.advertise(id, protocolOf(request), signal),
-        );
-        return uncached(reply).type("application/x-git-upload-pack-advertisement").send(answer);
-      },
-    );
-    scope.post(`${nodePaths.git(":id")}/git-upload-pack`, { schema: { params } }, async (request, reply) => {
-      await serve(deps, params.parse(request.params).id, request, reply);
+    const routes = scope.withTypeProvider<ZodTypeProvider>();
+    const path = nodePaths.git(":id");
+    routes.get(`${path}/info/refs`, { schema: { params, querystring } }, async (request, reply) => {
+      const { id } = request.params;
+      const { signal } = abortOf(reply);
+      const advertise = (): Promise<Buffer> => deps.uploadPack.advertise(id, protocolOf(request), signal);
+      const answer = await deps.limiter.run(id, signal, advertise);
+      return uncached(reply).type("application/x-git-upload-pack-advertisement").send(answer);
+    });
+    routes.post(`${path}/git-upload-pack`, { schema: { params } }, async (request, reply) => {
+      await serve(deps, request.params.id, request, reply);
       return reply;
     });
   });
@@ -41,33 +39,29 @@ export function gitRoutes(app: FastifyInstance, deps: GitRouteDependencies): voi
 
 /** Holds the repository's place among the git processes until the answer is sent. */
 async function serve(
-  deps: GitRouteDependencies,
+  { limiter, uploadPack }: GitRouteDependencies,
   id: string,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<void> {
   const { signal, closed } = abortOf(reply);
-  await deps.limiter.run(id, signal, async () => {
-    const answer = await deps.uploadPack.serve(id, protocolOf(request), decoded(request), signal);
+  await limiter.run(id, signal, async () => {
+    const answer = await uploadPack.serve(id, protocolOf(request), decoded(request), signal);
     void uncached(reply).type("application/x-git-upload-pack-result");
-    answer.rest.unshift(answer.first);
-    void answer.git.exit.then(({ code }) => {
-      // What was sent so far is no whole answer: it must not look like one.
-      if (code !== 0) answer.rest.destroy(new Error("git failed"));
-    });
-    void reply.send(answer.rest);
+    void reply.send(answer);
     await closed;
   });
 }
 
+/** git compresses what it asks for when that is long. */
 function decoded(request: FastifyRequest): Readable {
   const encoding = request.headers["content-encoding"];
   if (encoding === undefined || encoding === "identity") return rawBody(request);
-  if (encoding !== "gzip") throw new GitmeshError("unsupported-media-type", `content encoding ${encoding}`);
-  const gunzip = createGunzip();
-  const body = rawBody(request);
-  body.on("error", (error) => gunzip.destroy(error));
-  return body.pipe(gunzip);
+  if (encoding !== "gzip" && encoding !== "x-gzip") {
+    throw new GitmeshError("unsupported-media-type", `content encoding ${encoding}`);
+  }
+  // An error of either side shows where the result is read.
+  return pipeline(rawBody(request), createGunzip(), () => {});
 }
 
 function protocolOf(request: FastifyRequest): string | undefined {

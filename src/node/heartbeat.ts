@@ -35,8 +35,9 @@ export interface HeartbeatOptions {
   readonly onForeignDisk: () => void;
 }
 
-/** A hundred heartbeats are missed before a name is looked up, say: short against the death timeout. */
+/** Short against the death timeout, so that another controller is asked in time. */
 const callMs = 2000;
+/** A registration carries the whole inventory. */
 const registerMs = 60_000;
 
 export class HeartbeatSender {
@@ -45,6 +46,8 @@ export class HeartbeatSender {
   readonly #stop = new AbortController();
   #loop: Promise<void> = Promise.resolve();
   #registered = false;
+  /** The controllers do not know this start of the node (yet, or any more). */
+  #unknown = true;
   #controller = 0;
   #lastProblem = "";
 
@@ -52,7 +55,7 @@ export class HeartbeatSender {
     this.#options = options;
   }
 
-  /** True once a controller has taken this node in. */
+  /** True once a controller has taken this node in, for good. */
   get registered(): boolean {
     return this.#registered;
   }
@@ -70,20 +73,21 @@ export class HeartbeatSender {
   async #run(): Promise<void> {
     const { settings, clock, log } = this.#options;
     const { signal } = this.#stop;
-    let unsent = new Map<string, number>();
+    let unsent = new Set<string>();
     while (!signal.aborted) {
       try {
         if (!(await this.#diskIsOurs())) return;
-        if (!this.#registered) await this.#register();
-        for (const id of this.#options.repositories.takeChanged()) unsent.set(id, 0);
-        if (await this.#beat([...unsent.keys()])) unsent = new Map();
-        else this.#registered = false;
+        if (this.#unknown) await this.#register();
+        for (const id of this.#options.repositories.takeChanged()) unsent.add(id);
+        if (await this.#beat([...unsent])) unsent = new Set();
+        else await this.#register();
         if (this.#lastProblem !== "") log.info("a controller answers again");
         this.#lastProblem = "";
       } catch (error) {
         // The same trouble every second is worth one line.
         const problem = messageOf(error);
-        if (!signal.aborted && problem !== this.#lastProblem) log.warn({ error: problem }, "no controller answers");
+        if (!signal.aborted && problem !== this.#lastProblem)
+          log.warn({ error: problem }, "no controller takes this node");
         this.#lastProblem = problem;
       }
       await clock.sleep(settings.heartbeatIntervalMs, signal);
@@ -91,6 +95,7 @@ export class HeartbeatSender {
   }
 
   async #register(): Promise<void> {
+    this.#unknown = true;
     const { repositories, nodeId, bootId, advertiseUrl, settings, log } = this.#options;
     const body: RegisterRequest = {
       id: nodeId,
@@ -105,6 +110,7 @@ export class HeartbeatSender {
     if (answer.orphanRepositoryIds.length > 0) {
       log.warn({ repositoryIds: answer.orphanRepositoryIds }, "directories that the cluster does not know; they stay");
     }
+    this.#unknown = false;
     this.#registered = true;
     log.info({ nodeId, replicas: body.inventory.length }, "registered");
   }

@@ -41,6 +41,12 @@ export class JsonLineReader {
     }
   }
 
+  /** Reads the body to its end and drops it. Rejects when it breaks off. */
+  async drain(): Promise<void> {
+    this.#buffered = Buffer.alloc(0);
+    while ((await this.#chunk()) !== undefined);
+  }
+
   async #chunk(): Promise<Buffer | undefined> {
     const next = await this.#iterator.next();
     if (next.done !== true) return Buffer.from(next.value.buffer, next.value.byteOffset, next.value.byteLength);

@@ -5,28 +5,37 @@ import { keepAliveMs, type ProgressLine } from "../protocol/node-api.ts";
 
 /**
  * Begins the answer at once and runs `work`, whose result is its last line. When `work` rejects the answer breaks off,
- * which the caller takes as a node that failed.
+ * which the caller takes as a node that failed; `onFailure` is told why.
  */
-export function progressAnswer<R>(clock: Clock, work: (onProgress: (text: string) => void) => Promise<R>): Readable {
+export function progressAnswer<R>(
+  clock: Clock,
+  work: (onProgress: (text: string) => void) => Promise<R>,
+  onFailure: (error: unknown) => void,
+): Readable {
   const stream = new PassThrough();
   const say = (line: ProgressLine<R>): void => {
     if (!stream.destroyed && !stream.writableEnded) stream.write(`${JSON.stringify(line)}\n`);
   };
+  // Who does not read misses progress, not memory.
+  const mention = (line: ProgressLine<R>): void => {
+    if (!stream.writableNeedDrain) say(line);
+  };
   let cancel = (): void => {};
   const beat = (): void => {
-    say({ alive: true });
+    mention({ alive: true });
     cancel = clock.timer(keepAliveMs, beat);
   };
   beat();
   stream.on("error", () => {});
-  void work((progress) => say({ progress })).then(
+  void work((progress) => mention({ progress })).then(
     (result) => {
       cancel();
       say({ result });
       stream.end();
     },
-    () => {
+    (error: unknown) => {
       cancel();
+      onFailure(error);
       stream.destroy();
     },
   );

@@ -1,20 +1,36 @@
 /** Changes a replica's own refs with git's ref transactions. */
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import { GitmeshError } from "../base/errors.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
-import type { ObjectId, RefName } from "../protocol/ref-name.ts";
+import { refNameToBytes, type ObjectId, type RefName } from "../protocol/ref-name.ts";
 import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
+import { removeRefLocks } from "./leftovers.ts";
+import { clearRefs, removeBrokenRefs } from "./ref-files.ts";
 
 /** Beyond so many, refs are packed into one file rather than fsynced each for itself. */
 const looseUpdatesMax = 100;
+const refsOutputBytesMax = 512 * 1024 * 1024;
 
 /**
  * Sets refs to absolute values, null deletes. Deletes come first, so that a directory can become a ref and the other
  * way round. Durable when it resolves. Not atomic over a crash: repeating it heals that.
+ *
+ * The updates are committed: they are refused by nothing that lies about in refs/. To be called by one at a time.
  */
 export async function updateRefs(git: Git, directory: string, updates: readonly RefUpdate[]): Promise<void> {
+  const names = updates.map(([name]) => name);
+  try {
+    await applyUpdates(git, directory, updates);
+  } catch {
+    // Lock files of a killed git, files that are no refs, and the like: nobody else works on these refs now.
+    await removeRefLocks(directory);
+    await removeBrokenRefs(directory, updates);
+    await applyUpdates(git, directory, updates);
+  }
+  await syncRefDirectories(directory, names);
+}
+
+async function applyUpdates(git: Git, directory: string, updates: readonly RefUpdate[]): Promise<void> {
   const many = updates.length > looseUpdatesMax;
   const config: Record<string, string> = many ? { "core.fsync": "loose-object,pack,pack-metadata,commit-graph" } : {};
   const deletes = updates.filter(([, oid]) => oid === null);
@@ -22,7 +38,6 @@ export async function updateRefs(git: Git, directory: string, updates: readonly 
   for (const part of [deletes, others]) if (part.length > 0) await transaction(git, directory, config, part);
   // packed-refs is fsynced by git; loose refs that are left over from before were when they were written.
   if (many) await git.capture({ args: ["pack-refs", "--all", "--prune"], directory });
-  await syncRefDirectories(directory, updates);
 }
 
 async function transaction(
@@ -40,20 +55,20 @@ async function transaction(
   }
 }
 
-/** git fsyncs a loose ref's content; its name is durable when the directory is. */
-async function syncRefDirectories(directory: string, updates: readonly RefUpdate[]): Promise<void> {
-  const directories = new Set<string>();
-  if (updates.length <= looseUpdatesMax) {
-    for (const [name] of updates) {
-      const parts = name.split("/");
-      for (let depth = 1; depth < parts.length; depth += 1) directories.add(parts.slice(0, depth).join("/"));
-    }
+/**
+ * git fsyncs what a loose ref says; its name, or that it is gone, is durable when the directory is. A loose ref that
+ * comes back after a power loss would hide the packed one.
+ */
+async function syncRefDirectories(directory: string, names: readonly RefName[]): Promise<void> {
+  const directories = new Set<string>([""]);
+  for (const name of names) {
+    const parts = name.split("/");
+    for (let depth = 1; depth < parts.length; depth += 1) directories.add(parts.slice(0, depth).join("/"));
   }
-  directories.add("");
   for (const name of directories) {
-    const path = Buffer.concat([Buffer.from(`${directory}/`), Buffer.from(name, "latin1")]);
+    const path = Buffer.concat([Buffer.from(`${directory}/`), refNameToBytes(name)]);
     await syncDirectory(path).catch((error: NodeJS.ErrnoException) => {
-      // Deleting the last ref below a directory removes the directory.
+      // Deleting the last ref below a directory removes the directory; the one above it is synced as well.
       if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error;
     });
   }
@@ -62,7 +77,7 @@ async function syncRefDirectories(directory: string, updates: readonly RefUpdate
 /** Every ref of a replica. */
 export async function readRefs(git: Git, directory: string): Promise<Map<RefName, ObjectId>> {
   const args = ["for-each-ref", "--format=%(objectname) %(refname)"];
-  const output = await git.capture({ args, directory }, "", 512 * 1024 * 1024);
+  const output = await git.capture({ args, directory }, "", refsOutputBytesMax);
   const refs = new Map<RefName, ObjectId>();
   for (const line of output.toString("latin1").split("\n")) {
     const space = line.indexOf(" ");
@@ -73,9 +88,14 @@ export async function readRefs(git: Git, directory: string): Promise<Map<RefName
 
 /**
  * Makes a replica's refs exactly these. Where git cannot get from what is there to what shall be (broken refs, stray
- * files), all refs are written anew: they are a copy.
+ * files), all refs are written anew: they are a copy. `beforeClearing` is called before they are all gone.
  */
-export async function setRefs(git: Git, directory: string, wanted: ReadonlyMap<RefName, ObjectId>): Promise<void> {
+export async function setRefs(
+  git: Git,
+  directory: string,
+  wanted: ReadonlyMap<RefName, ObjectId>,
+  beforeClearing: () => Promise<void>,
+): Promise<void> {
   const own = await readRefs(git, directory);
   const updates: RefUpdate[] = [];
   for (const name of own.keys()) if (!wanted.has(name)) updates.push([name, null]);
@@ -86,22 +106,18 @@ export async function setRefs(git: Git, directory: string, wanted: ReadonlyMap<R
   } catch {
     // Below.
   }
-  await clearRefs(git, directory);
+  await beforeClearing();
+  await clearRefs(directory);
   await updateRefs(git, directory, [...wanted]);
   if (equal(await readRefs(git, directory), wanted)) return;
   throw new GitmeshError("git-failed", "the replica's refs cannot be written");
 }
 
-/** Removes all refs, however broken. They are a copy of what the store has. */
-export async function clearRefs(git: Git, directory: string): Promise<void> {
-  await rm(join(directory, "refs"), { recursive: true, force: true });
-  await rm(join(directory, "packed-refs"), { force: true });
-  await git.capture({ args: ["init", "--quiet", "--bare", "--template="], directory });
-}
-
 /** Whether git can read every ref and the object that it names. */
 export async function refsAreSound(git: Git, directory: string): Promise<boolean> {
-  return (await git.attempt({ args: ["rev-list", "--quiet", "--no-walk", "--all"], directory })).code === 0;
+  const check = await git.attempt({ args: ["rev-list", "--quiet", "--no-walk", "--all"], directory });
+  if (check.code === null) throw new GitmeshError("git-failed", `rev-list: ${check.stderr.trim() || "was killed"}`);
+  return check.code === 0;
 }
 
 function equal(one: ReadonlyMap<string, string>, other: ReadonlyMap<string, string>): boolean {

@@ -75,20 +75,17 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
 }
 
 async function stage(deps: ReplicaRouteDependencies, request: FastifyRequest, reply: FastifyReply): Promise<Readable> {
-  const { id } = params.parse(request.params);
+  const { id } = idOf(request);
   await deps.repositories.open(id);
-  const body = new JsonLineReader(rawBody(request));
   const signal = abortedWith(request, reply);
-  return begin(
-    reply,
-    progressAnswer(deps.clock, async (onProgress) => {
-      const header = parse(stageHeaderSchema, await body.next());
-      const result = await deps.stager.stage(id, header, body.rest(), signal, onProgress);
-      // Of a bad pack the rest may still be on its way: who sends it is to read the answer, not to find it cut off.
-      request.raw.resume();
-      return result;
-    }),
-  );
+  const body = new JsonLineReader(rawBody(request));
+  const header = parse(stageHeaderSchema, await body.next());
+  return begin(deps, request, reply, signal, async (onProgress) => {
+    const result = await deps.stager.stage(id, header, body.rest(), signal, onProgress);
+    // Of a bad pack the rest may still be on its way: who sends it is to read the answer, not to find it cut off.
+    body.drain().catch(() => {});
+    return result;
+  });
 }
 
 async function fetchTips(
@@ -96,16 +93,11 @@ async function fetchTips(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Readable> {
-  const { id } = params.parse(request.params);
+  const { id } = idOf(request);
   await deps.repositories.open(id);
-  const body = new JsonLineReader(rawBody(request));
   const signal = abortedWith(request, reply);
-  return begin(
-    reply,
-    progressAnswer(deps.clock, async () =>
-      deps.catchUp.fetchTips(id, parse(fetchTipsRequestSchema, await body.next()), signal),
-    ),
-  );
+  const wanted = parse(fetchTipsRequestSchema, await new JsonLineReader(rawBody(request)).next());
+  return begin(deps, request, reply, signal, () => deps.catchUp.fetchTips(id, wanted, signal));
 }
 
 async function catchUp(
@@ -113,27 +105,39 @@ async function catchUp(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Readable> {
-  const { id } = params.parse(request.params);
-  const body = new JsonLineReader(rawBody(request));
+  const { id } = idOf(request);
   const signal = abortedWith(request, reply);
-  return begin(
-    reply,
-    progressAnswer(deps.clock, async (onProgress) => {
-      const header = parse(catchUpHeaderSchema, await body.next());
-      if (header.replica.id !== id) throw new GitmeshError("bad-request", "the header is about another replica");
-      const refs = new Map<RefName, ObjectId>();
-      for (let line = await body.next(); line !== undefined; line = await body.next()) {
-        const [name, oid] = parse(refUpdateSchema, line);
-        if (oid !== null) refs.set(name, oid);
-      }
-      return deps.catchUp.run(header, refs, signal, onProgress);
-    }),
-  );
+  const body = new JsonLineReader(rawBody(request));
+  const header = parse(catchUpHeaderSchema, await body.next());
+  if (header.replica.id !== id) throw new GitmeshError("bad-request", "the header is about another replica");
+  return begin(deps, request, reply, signal, async (onProgress) => {
+    const refs = new Map<RefName, ObjectId>();
+    for (let line = await body.next(); line !== undefined; line = await body.next()) {
+      const [name, oid] = parse(refUpdateSchema, line);
+      if (oid !== null) refs.set(name, oid);
+    }
+    return deps.catchUp.run(header, refs, signal, onProgress);
+  });
 }
 
-function begin(reply: FastifyReply, stream: Readable): Readable {
+/** Begins the long answer; from here on only a result or the answer's end tells how it went. */
+function begin<R>(
+  { clock }: ReplicaRouteDependencies,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  signal: AbortSignal,
+  work: (onProgress: (text: string) => void) => Promise<R>,
+): Readable {
   void reply.type("application/x-ndjson");
-  return stream;
+  return progressAnswer(clock, work, (error) => {
+    if (!signal.aborted) request.log.warn({ err: error, requestId: request.id, url: request.url }, "broken off");
+  });
+}
+
+function idOf(request: FastifyRequest): { readonly id: string } {
+  const parsed = params.safeParse(request.params);
+  if (parsed.success) return parsed.data;
+  throw new GitmeshError("bad-request", "not a repository id");
 }
 
 /** Aborts when the caller goes away before the answer is complete. */

@@ -14,6 +14,8 @@ import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
 import { GitmeshError } from "../base/errors.ts";
 import { repositoryIdSchema, type ReplicaDescription } from "../protocol/node-api.ts";
+import { checkRefName } from "../protocol/ref-name.ts";
+import { parseRepositoryName } from "../protocol/repository-name.ts";
 import { syncDirectory, writeFileDurably } from "./durable-file.ts";
 import type { Git } from "./git.ts";
 import { removeLeftovers } from "./leftovers.ts";
@@ -73,7 +75,13 @@ export class Repositories {
    */
   async open(id: string): Promise<string> {
     const opening = this.#opening.get(id);
-    if (opening !== undefined) return opening;
+    if (opening !== undefined) {
+      if (await exists(this.directoryOf(id))) return opening;
+      // It was taken away under this process: what is known of it is no longer so.
+      this.#opening.delete(id);
+      this.#records.delete(id);
+      throw notFound(id);
+    }
     const opened = this.#open(id);
     this.#opening.set(id, opened);
     opened.catch(() => this.#opening.delete(id));
@@ -96,7 +104,9 @@ export class Repositories {
     const building = join(this.#building(), `${description.id}.${this.#creations}`);
     await cp(this.#template(description.objectFormat), building, { recursive: true });
     await this.#describe(building, description, generation);
-    await syncDirectory(building);
+    for (const inside of ["objects/info", "objects/pack", "objects", "refs/heads", "refs/tags", "refs", "."]) {
+      await syncDirectory(join(building, inside));
+    }
     await mkdir(join(directory, ".."), { recursive: true });
     try {
       await rename(building, directory);
@@ -152,11 +162,12 @@ export class Repositories {
   async inventory(): Promise<{ repositoryId: string; generation: number }[]> {
     const found: { repositoryId: string; generation: number }[] = [];
     const replicas = join(this.#directory, "replicas");
-    for (const group of await readdir(replicas)) {
-      for (const name of await readdir(join(replicas, group))) {
-        const id = repositoryIdSchema.safeParse(basename(name, ".git"));
-        if (!id.success || !name.endsWith(".git")) continue;
-        const record = await readRecord(join(replicas, group, name), id.data);
+    for (const name of await readdir(replicas)) {
+      // Whatever else lies there is no replica.
+      for (const file of await readdir(join(replicas, name)).catch(() => [])) {
+        const id = repositoryIdSchema.safeParse(basename(file, ".git"));
+        if (!id.success || this.directoryOf(id.data) !== join(replicas, name, file)) continue;
+        const record = await readRecord(join(replicas, name, file), id.data);
         found.push({ repositoryId: id.data, generation: record?.generation ?? -1 });
       }
     }
@@ -196,7 +207,10 @@ export class Repositories {
   }
 
   async #describe(directory: string, description: ReplicaDescription, generation: number): Promise<void> {
-    const { id, name } = description;
+    const { id, name, defaultBranch } = description;
+    if (parseRepositoryName(name) !== name || checkRefName(defaultBranch) !== undefined) {
+      throw new GitmeshError("bad-request", "not a branch's full name");
+    }
     const config = await readFile(join(directory, "config"), "utf8");
     // For people who look into the directory. Names have no character that means something in a config.
     await writeFileDurably(join(directory, "config"), `${config.split("[gitmesh]")[0]}[gitmesh]\n\tname = ${name}\n`);
@@ -204,7 +218,7 @@ export class Repositories {
       join(directory, "description"),
       `${name}${description.description === "" ? "" : `: ${description.description}`}\n`,
     );
-    await writeFileDurably(join(directory, "HEAD"), Buffer.from(`ref: ${description.defaultBranch}\n`, "latin1"));
+    await writeFileDurably(join(directory, "HEAD"), Buffer.from(`ref: ${defaultBranch}\n`, "latin1"));
     const record = { id, name, generation };
     await writeFileDurably(join(directory, "gitmesh.json"), `${JSON.stringify(record)}\n`);
     if (directory === this.directoryOf(id)) this.#records.set(id, record);

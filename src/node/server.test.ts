@@ -359,6 +359,15 @@ test("retiring moves aside; what a person deleted is moved aside at the registra
   assert.ok(registrations.at(-1)?.inventory.some(({ repositoryId }) => repositoryId === deleted));
 });
 
+test("a replica that is taken away under the server is not there, and can be made again", async () => {
+  const id = await create();
+  assert.equal((await call("GET", `/${id}`)).status, 200);
+  rmSync(replica(id), { recursive: true });
+  assert.equal((await call("GET", `/${id}`)).body["code"], "replica-not-found");
+  assert.equal((await call("POST", "", describe(id))).status, 201);
+  assert.equal((await call("GET", `/${id}`)).body["generation"], 0);
+});
+
 test("the directory's lock names the server and the process that forks git for it", () => {
   const lock = JSON.parse(readFileSync(join(directory, "n1", "lock.json"), "utf8")) as { processes: { pid: number }[] };
   assert.equal(lock.processes[0]?.pid, process.pid);

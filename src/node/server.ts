@@ -21,6 +21,8 @@ import { UploadPack } from "./upload-pack.ts";
 
 const purgeIntervalMs = 3_600_000;
 const jsonBytesMax = 1024 * 1024;
+/** On top of gitProcessesMax; each is over soon. */
+const applyProcessesMax = 16;
 
 export interface RunningServer {
   readonly url: string;
@@ -38,7 +40,7 @@ export async function startNode(
   // What is open, to be closed in reverse: when the server stops, and when it cannot start.
   const open: (() => unknown)[] = [];
   const close = async (): Promise<void> => {
-    for (const closeOne of open.splice(0).reverse()) await closeOne();
+    for (const closeOne of open.splice(0).toReversed()) await closeOne();
   };
   try {
     await mkdir(settings.directory, { recursive: true });
@@ -52,7 +54,8 @@ export async function startNode(
     const repositories = new Repositories({ directory: settings.directory, git, clock });
     await repositories.prepare();
     const limiter = new GitLimiter(settings);
-    const applier = new Applier({ repositories, git });
+    const applyLimits = { gitProcessesMax: applyProcessesMax, gitQueueMax: settings.gitQueueMax };
+    const applier = new Applier({ repositories, git, limiter: new GitLimiter(applyLimits) });
     const stager = new Stager({ repositories, git, limiter });
     const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
     const uploadPack = new UploadPack({ repositories, git });

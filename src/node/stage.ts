@@ -1,25 +1,38 @@
 /**
  * Staging: a push's pack becomes durable objects of a replica, or leaves no trace.
  *
- * The pack is indexed in a quarantine object directory, checked (its objects, and that all that the new values reach
- * is there), moved into the object store and made durable. No ref changes here.
+ * The pack is indexed in a quarantine, checked (its objects, and that all that the new values reach is there), moved
+ * into the object store and made durable. No ref changes here.
  */
-import { randomBytes } from "node:crypto";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { createReadStream, createWriteStream } from "node:fs";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { messageOf } from "../base/errors.ts";
 import type { StageHeader, StageResult } from "../protocol/node-api.ts";
 import { checkTips } from "./connectivity.ts";
-import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
 import type { GitLimiter } from "./git-limiter.ts";
+import { feed } from "./git-streams.ts";
 import { badPackMessage, isNodeFailure } from "./index-pack-failure.ts";
+import { PackReader } from "./pack-reader.ts";
+import { Quarantine } from "./quarantine.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface StageDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
   readonly limiter: GitLimiter;
+}
+
+/** One push at one replica. */
+interface Staging {
+  readonly id: string;
+  readonly directory: string;
+  readonly quarantine: Quarantine;
+  readonly header: StageHeader;
+  readonly signal: AbortSignal;
+  /** Gets git's progress of resolving deltas. */
+  readonly onProgress: (text: string) => void;
 }
 
 /** Findings in old histories that hosts let pass: the commits cannot be changed any more. */
@@ -37,7 +50,9 @@ const toleratedFindings = [
   "badName",
 ];
 
-const packHeaderBytes = 12;
+const strict = toleratedFindings.map((finding) => `${finding}=ignore`).join(",");
+/** No object that needs more memory than this is taken: what a pack declares is the client's word. */
+const objectMemoryMax = "2g";
 
 export class Stager {
   readonly #deps: StageDependencies;
@@ -47,8 +62,8 @@ export class Stager {
   }
 
   /**
-   * Stages a pack. `onProgress` gets git's progress of resolving deltas. Rejects when `signal` aborts or the pack's
-   * stream breaks (the controller is gone), and when the replica is not here; all else is a result.
+   * Stages a pack. Rejects when `signal` aborts or the pack's stream breaks (the controller is gone), and when the
+   * replica is not here; all else is a result.
    */
   async stage(
     id: string,
@@ -58,115 +73,86 @@ export class Stager {
     onProgress: (text: string) => void,
   ): Promise<StageResult> {
     const directory = await this.#deps.repositories.open(id);
-    return this.#deps.limiter.run(id, signal, async () => {
-      const quarantine = join("objects", `tmp_objdir-incoming-${randomBytes(8).toString("hex")}`);
-      try {
-        await mkdir(join(directory, quarantine, "pack"), { recursive: true });
-        return await this.#stageIn(id, directory, quarantine, header, pack, signal, onProgress);
-      } catch (error) {
-        signal.throwIfAborted();
-        if (error instanceof BrokenUpload) throw error;
-        return { kind: "node-failed", message: messageOf(error) };
-      } finally {
-        await rm(join(directory, quarantine), { recursive: true, force: true });
-      }
-    });
+    const upload = new PackReader(pack);
+    let quarantine: Quarantine | undefined;
+    try {
+      quarantine = await Quarantine.open(directory);
+      return await this.#stageIn({ id, directory, quarantine, header, signal, onProgress }, upload);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (upload.brokeOff) throw error;
+      return { kind: "node-failed", message: messageOf(error) };
+    } finally {
+      await quarantine?.discard();
+    }
   }
 
-  async #stageIn(
-    id: string,
-    directory: string,
-    quarantine: string,
-    header: StageHeader,
-    pack: AsyncIterable<Uint8Array>,
-    signal: AbortSignal,
-    onProgress: (text: string) => void,
-  ): Promise<StageResult> {
-    const env = {
-      GIT_OBJECT_DIRECTORY: quarantine,
-      GIT_ALTERNATE_OBJECT_DIRECTORIES: "objects",
-      GIT_QUARANTINE_PATH: quarantine,
+  /**
+   * A pack that comes while every git process is taken goes to a file first. The upload of a push moves at the pace of
+   * its slowest replica, so one that waited for a process here while others hold processes for it elsewhere could wait
+   * for ever.
+   */
+  async #stageIn(staging: Staging, upload: PackReader): Promise<StageResult> {
+    const file = join(staging.quarantine.path, "upload");
+    let source: AsyncIterable<Uint8Array> = upload;
+    const keep = async (): Promise<void> => {
+      await pipeline(upTo(staging.header.packBytesMax, upload), createWriteStream(file));
+      source = createReadStream(file, { highWaterMark: 256 * 1024 });
     };
-    const indexed = await this.#indexPack(directory, env, header, pack, signal, onProgress);
-    if (indexed.kind !== "indexed") return indexed;
+    return this.#deps.limiter.runAfter(staging.id, staging.signal, keep, () => this.#index(staging, upload, source));
+  }
+
+  async #index(staging: Staging, upload: PackReader, source: AsyncIterable<Uint8Array>): Promise<StageResult> {
+    const { id, directory, quarantine, header, signal } = staging;
+    const refusal = await this.#indexPack(staging, source);
     signal.throwIfAborted();
-    const tips = await checkTips(this.#deps.git, { directory, env, signal }, header.tips);
-    if (indexed.objects > 0 && tips.some((tip) => tip.type !== "missing")) {
-      await migrate(join(directory, quarantine, "pack"), join(directory, "objects", "pack"));
+    // Nothing was sent at all: whether that is right, the controller knows.
+    if (refusal !== undefined && upload.bytes > 0) return refusal;
+    const tips = await checkTips(this.#deps.git, { directory, env: quarantine.env, signal }, header.tips);
+    if (upload.objects > 0 && tips.some((tip) => tip.type !== "missing")) {
+      signal.throwIfAborted();
+      await quarantine.migrate();
       this.#deps.repositories.touched(id);
     }
-    return { kind: "staged", tips, packBytes: indexed.bytes };
+    return { kind: "staged", tips, packBytes: upload.bytes };
   }
 
-  async #indexPack(
-    directory: string,
-    env: Record<string, string>,
-    header: StageHeader,
-    pack: AsyncIterable<Uint8Array>,
-    signal: AbortSignal,
-    onProgress: (text: string) => void,
-  ): Promise<Exclude<StageResult, { kind: "staged" }> | { kind: "indexed"; bytes: number; objects: number }> {
-    const strict = toleratedFindings.map((finding) => `${finding}=ignore`).join(",");
+  /** Undefined when the pack is good. */
+  async #indexPack(staging: Staging, source: AsyncIterable<Uint8Array>): Promise<StageResult | undefined> {
+    const { directory, quarantine, header, signal, onProgress } = staging;
+    const limits = [`--strict=${strict}`, `--max-input-size=${header.packBytesMax}`];
     const git = await this.#deps.git.run({
-      args: [
-        "index-pack",
-        "--stdin",
-        "--fix-thin",
-        "--show-resolving-progress",
-        `--strict=${strict}`,
-        `--max-input-size=${header.packBytesMax}`,
-      ],
+      args: ["index-pack", "--stdin", "--fix-thin", "--show-resolving-progress", ...limits],
       directory,
-      env,
+      env: { ...quarantine.env, GIT_ALLOC_LIMIT: objectMemoryMax },
       signal,
       onStderr: (text) => {
         if (text.includes("Resolving deltas")) onProgress(text);
       },
     });
-    const ended = git.exit.then(() => true as const);
-    // What git says is the name of the pack, which the quarantine shows as well.
+    // The name of the pack, which the quarantine shows as well.
     git.stdout.resume();
-    let bytes = 0;
-    let head = Buffer.alloc(0);
     try {
-      for await (const chunk of pack) {
-        bytes += chunk.length;
-        if (head.length < packHeaderBytes) head = Buffer.concat([head, chunk.subarray(0, packHeaderBytes)]);
-        if (git.stdin.write(chunk)) continue;
-        const drained = new Promise<false>((resolve) => git.stdin.once("drain", () => resolve(false)));
-        // git that ended early has found the pack bad: the rest is of no use.
-        if (await Promise.race([ended, drained])) break;
-      }
+      // A git that ends early has found the pack bad: the rest is of no use.
+      await feed(git.stdin, source);
     } catch (error) {
       git.kill();
       await git.exit;
-      throw new BrokenUpload(messageOf(error));
+      throw error;
     }
     git.stdin.end();
     const exit = await git.exit;
-    signal.throwIfAborted();
-    // Nothing was sent: the controller knows whether that is right.
-    if (bytes === 0) return { kind: "indexed", bytes, objects: 0 };
-    if (exit.code === 0) {
-      return { kind: "indexed", bytes, objects: head.length >= packHeaderBytes ? head.readUInt32BE(8) : 0 };
-    }
+    if (exit.code === 0) return undefined;
     if (isNodeFailure(exit))
       return { kind: "node-failed", message: `index-pack: ${exit.stderr.trim() || "was killed"}` };
     return { kind: "bad-pack", message: badPackMessage(exit.stderr) };
   }
 }
 
-/** The controller's upload broke off. */
-class BrokenUpload extends Error {}
-
-/** Moves packs into the object store in git's order (an index makes its pack visible), durably. */
-async function migrate(from: string, to: string): Promise<void> {
-  const order = [".pack", ".rev", ".idx"];
-  const files = (await readdir(from)).sort((one, other) => rank(one) - rank(other));
-  function rank(name: string): number {
-    return order.findIndex((suffix) => name.endsWith(suffix));
+/** Ends with the chunk that exceeds the limit: enough for git to see that it is exceeded. */
+async function* upTo(bytesMax: number, upload: PackReader): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of upload) {
+    yield chunk;
+    if (upload.bytes > bytesMax) return;
   }
-  // Packs are named by their content: one that is there already is the same, and is replaced by itself.
-  for (const name of files) if (name.startsWith("pack-")) await rename(join(from, name), join(to, name));
-  await syncDirectory(to);
 }

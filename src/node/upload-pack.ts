@@ -1,20 +1,14 @@
 /** Runs `git upload-pack` for controllers and for nodes that catch up (stateless smart HTTP, gitprotocol-http). */
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { GitmeshError } from "../base/errors.ts";
 import { flushPkt, pktLine } from "../protocol/pkt-line.ts";
 import type { Git, GitProcess } from "./git.ts";
+import { feed } from "./git-streams.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface UploadPackDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
-}
-
-export interface UploadPackAnswer {
-  /** What git said first: there is an answer, so it may be begun. */
-  readonly first: Buffer;
-  readonly rest: Readable;
-  readonly git: GitProcess;
 }
 
 export class UploadPack {
@@ -33,63 +27,48 @@ export class UploadPack {
   }
 
   /**
-   * One request. Resolves when git has begun to answer. Throws GitmeshError "git-failed" when it ends without a word
-   * and with an error, so that the caller may ask another node.
+   * One request. Resolves with the answer when git has begun it. Throws GitmeshError "git-failed" when git fails
+   * without a word, so that the caller may ask another node. What git itself says of a bad request is an answer.
    */
-  async serve(
-    id: string,
-    gitProtocol: string | undefined,
-    body: AsyncIterable<Uint8Array>,
-    signal: AbortSignal,
-  ): Promise<UploadPackAnswer> {
+  async serve(id: string, gitProtocol: string | undefined, body: Readable, signal: AbortSignal): Promise<Readable> {
     const directory = await this.#deps.repositories.open(id);
+    const env = protocolEnvironment(gitProtocol);
     const git = await this.#deps.git.run({
       args: ["upload-pack", "--stateless-rpc", "--strict", "."],
       directory,
-      env: protocolEnvironment(gitProtocol),
+      env,
       signal,
     });
-    void feed(git, body);
-    const first = await firstChunk(git.stdout);
-    if (first === undefined) {
-      const exit = await git.exit;
-      signal.throwIfAborted();
-      if (exit.code !== 0) {
-        throw new GitmeshError("git-failed", `upload-pack: ${exit.stderr.trim().slice(0, 300) || "was killed"}`);
-      }
-    }
-    return { first: first ?? Buffer.alloc(0), rest: git.stdout, git };
+    // A request that breaks off must not be answered by half. Of one that git refuses early the rest is read all the
+    // same: who sends it is to find the answer, not a connection that is cut off.
+    feed(git.stdin, body.iterator({ destroyOnReturn: false })).then(
+      () => body.resume(),
+      () => git.kill(),
+    );
+    const output = git.stdout[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    const first = await output.next();
+    if (first.done !== true) return Readable.from(answerOf(git, first.value, output), { objectMode: false });
+    const exit = await git.exit;
+    signal.throwIfAborted();
+    if (exit.code === 0) return Readable.from([]);
+    throw new GitmeshError("git-failed", `upload-pack: ${exit.stderr.trim().slice(0, 300) || "was killed"}`);
   }
 }
 
-async function feed(git: GitProcess, body: AsyncIterable<Uint8Array>): Promise<void> {
+/** What git says; it breaks off where git was killed, since what was sent until then must not look like a whole answer. */
+async function* answerOf(
+  git: GitProcess,
+  first: Buffer,
+  output: AsyncIterator<Buffer>,
+): AsyncGenerator<Buffer, void, undefined> {
   try {
-    for await (const chunk of body) {
-      if (git.stdin.write(chunk)) continue;
-      const drained = new Promise<void>((resolve) => git.stdin.once("drain", resolve).once("close", resolve));
-      await drained;
-    }
-    git.stdin.end();
-  } catch {
-    // The request broke off: half of it must not be answered.
-    git.kill();
+    yield first;
+    for (let next = await output.next(); next.done !== true; next = await output.next()) yield next.value;
+  } finally {
+    git.stdout.destroy();
   }
-}
-
-/** Leaves the stream where it is, so that the rest can be piped. */
-async function firstChunk(stream: Readable): Promise<Buffer | undefined> {
-  for (;;) {
-    const chunk = stream.read() as Buffer | null;
-    if (chunk !== null) return chunk;
-    if (stream.readableEnded || stream.destroyed) return undefined;
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        for (const event of ["readable", "end", "close", "error"]) stream.off(event, done);
-        resolve();
-      };
-      for (const event of ["readable", "end", "close", "error"]) stream.on(event, done);
-    });
-  }
+  const exit = await git.exit;
+  if (exit.code === null) throw new Error(`upload-pack: ${exit.stderr.trim() || `killed by ${exit.signal ?? "us"}`}`);
 }
 
 /** Only what we know: the value comes from a client. */

@@ -40,9 +40,7 @@ test("each server is a process with a pid file and a log; the secret is its owne
     const secret = join(cluster.dataDirectory, "secret");
     assert.equal(statSync(secret).mode & 0o777, 0o600);
     assert.ok(readFileSync(secret, "utf8").trim().length >= 16);
-    const output = cluster.servers.output();
-    assert.match(output, /Ready/);
-    assert.ok(output.includes("curl -XPOST"), "the first thing to type");
+    await waitFor(() => /Ready[\s\S]*curl -XPOST/.test(cluster.servers.output()), { what: "the first thing to type to be told" });
     for (const server of servers) {
       const pid = cluster.pid(server);
       process.kill(pid, "SIGKILL");
@@ -121,7 +119,7 @@ test("a directory that cannot be written: one sentence, status 1", async () => {
   writeFileSync(join(terminal.directory, "file"), "");
   const port = await freePorts(6);
   assert.match(await refused(terminal, `--data file/data --port-base ${port}`), /file\/data.*cannot be written/);
-  assert.match(await refused(terminal, `--data /proc/gitmesh --port-base ${port}`), /\/proc\/gitmesh.*cannot be written/);
+  assert.match(await refused(terminal, `--data /sys/gitmesh --port-base ${port}`), /\/sys\/gitmesh.*cannot be written/);
 });
 
 test("no git, and one that is too old: one sentence, status 1", async () => {

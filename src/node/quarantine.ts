@@ -1,0 +1,51 @@
+/**
+ * New objects on trial: a directory of their own, beside the replica's object store, that git writes to. They become
+ * the replica's when they are found good, and else vanish. As git's own tmp-objdir.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { syncDirectory } from "./durable-file.ts";
+
+/** An index makes its pack visible, so it comes last. */
+const order = [".pack", ".rev", ".idx"];
+
+export class Quarantine {
+  /** Makes git read and write here, and read the replica's objects besides. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly path: string;
+  readonly #packs: string;
+
+  private constructor(directory: string, name: string) {
+    this.env = {
+      GIT_OBJECT_DIRECTORY: name,
+      GIT_ALTERNATE_OBJECT_DIRECTORIES: "objects",
+      GIT_QUARANTINE_PATH: name,
+    };
+    this.path = join(directory, name);
+    this.#packs = join(directory, "objects", "pack");
+  }
+
+  /** `directory` is the replica's. leftovers.ts removes what a killed server leaves. */
+  static async open(directory: string): Promise<Quarantine> {
+    const name = join("objects", `tmp_objdir-incoming-${randomBytes(8).toString("hex")}`);
+    const quarantine = new Quarantine(directory, name);
+    await mkdir(join(quarantine.path, "pack"), { recursive: true });
+    return quarantine;
+  }
+
+  /** Moves the packs, which git has fsynced, into the object store; durable when it resolves. */
+  async migrate(): Promise<void> {
+    const from = join(this.path, "pack");
+    const files = (await readdir(from)).filter((name) => name.startsWith("pack-"));
+    // Packs are named by their content: one that is there already is the same, and is replaced by itself.
+    for (const suffix of order) {
+      for (const name of files) if (name.endsWith(suffix)) await rename(join(from, name), join(this.#packs, name));
+    }
+    if (files.length > 0) await syncDirectory(this.#packs);
+  }
+
+  async discard(): Promise<void> {
+    await rm(this.path, { recursive: true, force: true });
+  }
+}

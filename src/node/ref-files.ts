@@ -1,0 +1,52 @@
+/**
+ * The files of a replica's refs, touched past git only where git itself gives up. Refs are a copy of what the store
+ * has, so nothing is lost with them.
+ */
+import { lstat, mkdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { RefUpdate } from "../protocol/node-api.ts";
+import { checkRefName, refNameToBytes } from "../protocol/ref-name.ts";
+import { syncDirectory } from "./durable-file.ts";
+
+/** Removes all refs, however broken. */
+export async function clearRefs(directory: string): Promise<void> {
+  await rm(join(directory, "refs"), { recursive: true, force: true });
+  await rm(join(directory, "packed-refs"), { force: true });
+  // Without refs/ git takes the directory for no repository.
+  for (const name of ["heads", "tags"]) await mkdir(join(directory, "refs", name), { recursive: true });
+  await syncDirectory(join(directory, "refs"));
+  await syncDirectory(directory);
+}
+
+/** Removes what keeps git from making these updates: files that say nothing, and files and directories in each other's place. */
+export async function removeBrokenRefs(directory: string, updates: readonly RefUpdate[]): Promise<void> {
+  for (const [name, oid] of updates) {
+    if (checkRefName(name) !== undefined) continue;
+    const parts = name.split("/");
+    for (let depth = 2; depth < parts.length; depth += 1) {
+      const above = pathOf(directory, parts.slice(0, depth).join("/"));
+      if ((await kindOf(above)) === "file") await rm(above, { force: true });
+    }
+    const path = pathOf(directory, name);
+    const kind = await kindOf(path);
+    if (kind === "directory" && oid !== null) await rm(path, { recursive: true, force: true });
+    if (kind === "file" && !(await saysSomething(path))) await rm(path, { force: true });
+  }
+}
+
+function pathOf(directory: string, name: string): Buffer {
+  return Buffer.concat([Buffer.from(`${directory}/`), refNameToBytes(name)]);
+}
+
+async function kindOf(path: Buffer): Promise<"file" | "directory" | undefined> {
+  try {
+    return (await lstat(path)).isDirectory() ? "directory" : "file";
+  } catch {
+    return undefined;
+  }
+}
+
+async function saysSomething(path: Buffer): Promise<boolean> {
+  const text = await readFile(path, "latin1").catch(() => "");
+  return /^(?:[0-9a-f]{40}|[0-9a-f]{64})\s*$/.test(text);
+}

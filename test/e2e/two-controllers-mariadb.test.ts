@@ -1,0 +1,4 @@
+/** Two controllers on MariaDB. */
+import { testTwoControllers } from "./two-controllers.ts";
+
+testTwoControllers("mariadb", "MariaDB");

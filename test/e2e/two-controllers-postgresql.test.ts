@@ -1,0 +1,4 @@
+/** Two controllers on PostgreSQL. */
+import { testTwoControllers } from "./two-controllers.ts";
+
+testTwoControllers("postgres", "PostgreSQL");
