@@ -77,7 +77,7 @@ function servers(): { name: string; pid: number }[] {
       if (command.includes(".ts")) found.push({ name: `${name} (forks git)`, pid: Number(child) });
     }
   }
-  return found.sort((one, other) => one.name.localeCompare(other.name));
+  return found.toSorted((one, other) => one.name.localeCompare(other.name));
 }
 
 const up = spawn(

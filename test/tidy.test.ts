@@ -25,14 +25,19 @@ test("the rules see the files", () => {
 });
 
 test("no line is wider than the house", () => {
-  const wide = sources.flatMap(({ path, lines }) =>
+  // Tests quote command lines, which a break would spoil.
+  const ours = sources.filter(({ path }) => path.startsWith("src/") && !path.endsWith(".test.ts"));
+  const wide = ours.flatMap(({ path, lines }) =>
     lines.flatMap((line, index) => (line.length > lineCharactersMax ? [`${path}:${index + 1}`] : [])),
   );
   assert.deepEqual(wide, []);
 });
 
 test("no source file is a house of its own", () => {
-  const large = sources.filter(({ path, lines }) => path.startsWith("src/") && lines.length > fileLinesMax);
+  const large = sources.filter(
+    ({ path, lines }) =>
+      path.startsWith("src/") && !/\.test\.ts$|\/testing\//.test(path) && lines.length > fileLinesMax,
+  );
   assert.deepEqual(
     large.map(({ path }) => path),
     [],

@@ -25,13 +25,3 @@ export async function syncDirectory(path: string | Buffer): Promise<void> {
     await directory.close();
   }
 }
-
-/** Makes a file's content durable. */
-export async function syncFile(path: string): Promise<void> {
-  const file = await open(path, "r");
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}

@@ -159,7 +159,6 @@ export const registerResponseSchema = z.object({
   deletedRepositoryIds: z.array(repositoryIdSchema),
   orphanRepositoryIds: z.array(repositoryIdSchema),
 });
-export type RegisterResponse = z.infer<typeof registerResponseSchema>;
 
 export const heartbeatRequestSchema = z.object({
   id: z.string().min(1).max(64),

@@ -62,7 +62,6 @@ export const createRepositoryRequestSchema = z.strictObject({
   objectFormat: objectFormat.optional().describe("Hash of its objects; default sha1"),
   description: description.optional(),
 });
-export type CreateRepositoryRequest = z.infer<typeof createRepositoryRequestSchema>;
 
 export const updateRepositoryRequestSchema = z.strictObject({
   name: z.string().min(1).optional().describe("New name"),
@@ -72,7 +71,6 @@ export const updateRepositoryRequestSchema = z.strictObject({
   denyDeletes: z.boolean().optional().describe("Refuse pushes that delete refs"),
   denyNonFastForwards: z.boolean().optional().describe("Refuse pushes that would lose commits of a branch"),
 });
-export type UpdateRepositoryRequest = z.infer<typeof updateRepositoryRequestSchema>;
 
 export const listRepositoriesQuerySchema = z.strictObject({
   contains: z.string().max(255).optional().describe("Only names with this in them"),
@@ -171,4 +169,3 @@ export const problemSchema = z.looseObject({
   remedy: z.string(),
   requestId: z.string(),
 });
-export type ApiProblem = z.infer<typeof problemSchema>;

@@ -26,11 +26,20 @@ test("every route of a node is 401 without the secret, with a wrong one, and in 
   ]);
   routes.push(["POST", "/node/v1/replicas"]);
   const { secret } = cluster.servers;
-  const wrong = ["", "Bearer ", "Bearer wrong-secret-of-a-cluster", `Bearer ${secret}x`, `Bearer ${secret.slice(0, -1)}`, secret];
+  const wrong = [
+    "",
+    "Bearer ",
+    "Bearer wrong-secret-of-a-cluster",
+    `Bearer ${secret}x`,
+    `Bearer ${secret.slice(0, -1)}`,
+    secret,
+  ];
   for (const node of cluster.nodeNames()) {
     for (const [method = "", path = ""] of routes) {
       for (const authorization of wrong) {
-        const answer = await callApi(cluster.nodeUrl(node) + path, method, method === "GET" ? undefined : {}, { authorization });
+        const answer = await callApi(cluster.nodeUrl(node) + path, method, method === "GET" ? undefined : {}, {
+          authorization,
+        });
         assert.equal(answer.status, 401, `${method} ${path} with '${authorization}': ${JSON.stringify(answer.body)}`);
       }
     }
@@ -44,7 +53,15 @@ test("every route of a node is 401 without the secret, with a wrong one, and in 
 });
 
 test("nobody registers as a node, or sends its heartbeats, without the secret", async () => {
-  const registration = { id, url: "http://127.0.0.1:9", bootId: "b", version: "0", diskUsage: 0, diskFreeBytes: 1e12, inventory: [] };
+  const registration = {
+    id,
+    url: "http://127.0.0.1:9",
+    bootId: "b",
+    version: "0",
+    diskUsage: 0,
+    diskFreeBytes: 1e12,
+    inventory: [],
+  };
   const heartbeat = { id, bootId: "b", diskUsage: 0, diskFreeBytes: 1e12, sizes: [] };
   for (const authorization of ["", "Bearer wrong-secret-of-a-cluster"]) {
     for (const [path, body] of [
@@ -59,7 +76,8 @@ test("nobody registers as a node, or sends its heartbeats, without the secret", 
 });
 
 test("a node with another secret does not become a member", async () => {
-  const refusals = (): number => readFileSync(`${cluster.dataDirectory}/log/node-4.log`, "utf8").split("secret").length - 1;
+  const refusals = (): number =>
+    readFileSync(`${cluster.dataDirectory}/log/node-4.log`, "utf8").split("secret").length - 1;
   cluster.servers.start("node-4", { GITMESH_SECRET: "another-secret-of-another-cluster" });
   await waitFor(() => refusals() > 0, { what: "node-4 to say that its secret is refused" });
   assert.ok(!(await cluster.nodes()).some(({ url }) => url === cluster.nodeUrl("node-4")));

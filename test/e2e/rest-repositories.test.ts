@@ -274,7 +274,7 @@ test("DELETE and POST _delete: 204, then 404; the name can be used again and sta
 
 test("creations of one name at once: one is made, the others are told", async () => {
   const answers = await Promise.all(Array.from({ length: 8 }, () => cluster.api("POST", "/api/repos/contended")));
-  const statuses = answers.map(({ status }) => status).toSorted();
+  const statuses = answers.map(({ status }) => status).toSorted((one, other) => one - other);
   assert.deepEqual(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
   await cluster.waitReady("contended");
 });

@@ -21,7 +21,9 @@ const servers = ["controller-1", "node-1", "node-2", "node-3", "console"];
 
 /** Runs `gitmesh up`, which is to end at once with status 1 and one sentence. Gives the sentence. */
 async function refused(terminal: Terminal, args: string): Promise<string> {
-  const { code, stdout, stderr } = await terminal.with({ GITMESH: gitmesh }).run(`$GITMESH up ${args}`, { limitMs: 30_000 });
+  const { code, stdout, stderr } = await terminal
+    .with({ GITMESH: gitmesh })
+    .run(`$GITMESH up ${args}`, { limitMs: 30_000 });
   assert.equal(code, 1, stdout + stderr);
   const lines = stderr.trim().split("\n");
   assert.equal(lines.length, 1, `one sentence, not: ${stderr}`);
@@ -40,14 +42,18 @@ test("each server is a process with a pid file and a log; the secret is its owne
     const secret = join(cluster.dataDirectory, "secret");
     assert.equal(statSync(secret).mode & 0o777, 0o600);
     assert.ok(readFileSync(secret, "utf8").trim().length >= 16);
-    await waitFor(() => /Ready[\s\S]*curl -XPOST/.test(cluster.servers.output()), { what: "the first thing to type to be told" });
+    await waitFor(() => /Ready[\s\S]*curl -XPOST/.test(cluster.servers.output()), {
+      what: "the first thing to type to be told",
+    });
     for (const server of servers) {
       const pid = cluster.pid(server);
       process.kill(pid, "SIGKILL");
-      await waitFor(() => cluster.pid(server) !== pid && isRunning(cluster.pid(server)), { what: `${server} to be started again` });
+      await waitFor(() => cluster.pid(server) !== pid && isRunning(cluster.pid(server)), {
+        what: `${server} to be started again`,
+      });
     }
     await cluster.waitServing();
-    assert.equal((await fetch(cluster.consoleUrl)).status, 200);
+    await waitFor(async () => (await fetch(cluster.consoleUrl)).ok, { what: "the console to serve again" });
   } finally {
     await cluster.stop();
   }
@@ -58,7 +64,9 @@ test("SIGTERM stops all; a second start goes on where it was", async () => {
   try {
     const terminal = cluster.terminal();
     await cluster.create("kept");
-    await terminal.ok("git init -q w && cd w && git commit -q --allow-empty -m kept && git push -q $GIT/kept.git master");
+    await terminal.ok(
+      "git init -q w && cd w && git commit -q --allow-empty -m kept && git push -q $GIT/kept.git master",
+    );
     const before = await cluster.show("kept");
     const nodes = (await cluster.nodes()).map(({ id, url }) => `${id} ${url}`).toSorted();
     const secret = readFileSync(join(cluster.dataDirectory, "secret"), "utf8");
@@ -70,7 +78,9 @@ test("SIGTERM stops all; a second start goes on where it was", async () => {
     assert.equal((await cluster.show("kept")).id, before.id);
     assert.deepEqual((await cluster.nodes()).map(({ id, url }) => `${id} ${url}`).toSorted(), nodes);
     assert.equal(readFileSync(join(cluster.dataDirectory, "secret"), "utf8"), secret);
-    await terminal.ok("git clone -q $GIT/kept.git again && cd again && git commit -q --allow-empty -m more && git push -q");
+    await terminal.ok(
+      "git clone -q $GIT/kept.git again && cd again && git commit -q --allow-empty -m more && git push -q",
+    );
     await assertReplicas(cluster, "kept");
   } finally {
     await cluster.stop();
@@ -95,7 +105,10 @@ test("a second `gitmesh up` on the same data is refused", async () => {
   const cluster = await startCluster({ nodes: 1 });
   try {
     const port = await freePorts(6);
-    assert.match(await refused(cluster.terminal(), `--data '${cluster.dataDirectory}' --port-base ${port} --nodes 1`), /runs already/);
+    assert.match(
+      await refused(cluster.terminal(), `--data '${cluster.dataDirectory}' --port-base ${port} --nodes 1`),
+      /runs already/,
+    );
     assert.equal((await cluster.nodes()).length, 1);
   } finally {
     await cluster.stop();

@@ -205,7 +205,7 @@ export class Cluster<S extends Servers = Servers> {
   async replicaDirectories(name: string): Promise<ReadonlyMap<string, string>> {
     const repository = await this.show(name);
     const found = new Map<string, string>();
-    for (const node of (await readdir(this.dataDirectory)).filter((entry) => /^node-\d+$/.test(entry)).sort()) {
+    for (const node of (await readdir(this.dataDirectory)).filter((entry) => /^node-\d+$/.test(entry)).toSorted()) {
       const directory = this.replicaDirectory(node, repository);
       if (existsSync(directory)) found.set(node, directory);
     }

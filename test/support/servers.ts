@@ -154,7 +154,7 @@ export class Separate implements Servers {
   }
 
   names(): string[] {
-    return [...this.#processes.keys()].sort();
+    return [...this.#processes.keys()].toSorted();
   }
 
   async stop(): Promise<void> {

@@ -24,10 +24,9 @@ export function repositoryContract(store: () => Store, factory: StoreFactory): v
     await store().migrate();
   });
 
-  void test(
-    "two controllers that migrate one empty database at once",
-    { skip: factory.openFresh === undefined },
-    async () => {
+  // Two stores on one database: not to be had in memory.
+  if (factory.openFresh !== undefined)
+    void test("two controllers that migrate one empty database at once", async () => {
       assert.ok(factory.openFresh !== undefined);
       const database = "fresh_migrate";
       const stores = [
@@ -41,8 +40,7 @@ export function repositoryContract(store: () => Store, factory: StoreFactory): v
       } finally {
         await Promise.all(stores.map((each) => each.close()));
       }
-    },
-  );
+    });
 
   void test("gives back a new repository by name and by id", async () => {
     const made = newRepository({

@@ -1,3 +1,4 @@
+/** What a schema migration is. */
 import type { Engine } from "../engine.ts";
 
 /** One step of the schema. Released ones never change: a mistake is mended by the next. */
