@@ -71,6 +71,8 @@ function servers(): { name: string; pid: number }[] {
     const pid = Number(readFileSync(join(run, file), "utf8"));
     const name = file.replace(/\.pid$/, "");
     found.push({ name, pid });
+    // Its children are the other servers.
+    if (name === "up") continue;
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
     for (const child of children === "" ? [] : children.split(" ")) {
       const command = readFileSync(`/proc/${child}/cmdline`, "utf8");

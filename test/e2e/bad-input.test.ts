@@ -280,7 +280,7 @@ test("fetches that are wrong are told in git's protocol or with 400", async () =
   const untold: string[] = [];
   for (const [what, body, headers] of cases) {
     const answer = await fetchPack(body, headers);
-    const told =
+    const isTold =
       answer.status === 400 || (answer.status === 200 && /ERR |error|not our ref|unknown/i.test(answer.body));
     if (!isTold) untold.push(`${what}: ${answer.status} ${JSON.stringify(answer.body)}`);
   }

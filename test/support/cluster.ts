@@ -293,9 +293,9 @@ export class Cluster<S extends Servers = Servers> {
         this.log(name)
           .split("\n")
           .filter((line) => line.includes("an unexpected error"))
-          .map((line) => `${name}: ${line}`),
+          .map((line) => `${name}: ${line.slice(0, 600)}`),
       );
-      assert.deepEqual(unexpected, [], "unexpected errors in the logs");
+      assert.deepEqual(unexpected.slice(0, 3), [], `${unexpected.length} unexpected errors in the logs`);
     } finally {
       await this.abandon();
     }
