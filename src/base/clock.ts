@@ -1,5 +1,5 @@
 /**
- * Time and randomness, handed in so that tests and the simulator can replace them.
+ * Time and randomness, handed in so that tests can replace them.
  * This is the only file that touches Date, timers and Math.random.
  */
 export interface Clock {

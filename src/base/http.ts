@@ -48,7 +48,7 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
     http: { maxHeaderSize: headerBytesMax, insecureHTTPParser: false },
     clientErrorHandler: answerMalformed,
     frameworkErrors: (error, request, reply) => {
-      void sendProblem(fromFastify(error), request, reply);
+      void sendProblem(requestError(error, request), request, reply);
     },
   });
   app.server.headersTimeout = Math.min(options.requestIdleMs, 60_000);
@@ -60,7 +60,7 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
   });
-  app.setErrorHandler((error, request, reply) => sendProblem(fromFastify(error), request, reply));
+  app.setErrorHandler((error, request, reply) => sendProblem(requestError(error, request), request, reply));
   app.setNotFoundHandler((request, reply) => {
     const allowed = methods.of(request.url);
     if (allowed.length === 0) return sendProblem(new GitmeshError("not-found", "nothing is here"), request, reply);
@@ -148,8 +148,12 @@ class RouteMethods {
   }
 }
 
-function fromFastify(error: unknown): GitmeshError {
+/** Whatever was thrown while a request was handled, as an error of the catalogue. */
+export function requestError(error: unknown, request: FastifyRequest): GitmeshError {
   if (error instanceof GitmeshError) return error;
+  if (request.raw.destroyed && !request.raw.complete) {
+    return new GitmeshError("bad-request", "the client went away before its request was complete");
+  }
   if (hasZodFastifySchemaValidationErrors(error)) {
     const errors = error.validation.map((issue) => ({
       path: `${error.validationContext ?? "request"}${issue.instancePath}`,

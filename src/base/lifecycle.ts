@@ -3,10 +3,13 @@ import type { Clock } from "./clock.ts";
 import { messageOf } from "./errors.ts";
 import type { Logger } from "./log.ts";
 
+/** For what follows once the running requests are finished or cut off: leases, stores, processes. */
+const closingMs = 3000;
+
 export interface LifecycleOptions {
   readonly log: Logger;
   readonly clock: Clock;
-  /** Longest time for `close`, ms. */
+  /** How long `close` lets running requests finish, ms; it gets a little more for the rest. */
   readonly shutdownMs: number;
   readonly close: () => Promise<void>;
 }
@@ -59,7 +62,7 @@ export class Lifecycle {
     if (this.#stoppingMs !== undefined) return;
     this.#stoppingMs = clock.monotonicMs();
     log.info({ reason }, "stopping");
-    clock.timer(shutdownMs, () => this.#ended.resolve(status));
+    clock.timer(shutdownMs + closingMs, () => this.#ended.resolve(status));
     close().then(
       () => this.#ended.resolve(status),
       (error: unknown) => {

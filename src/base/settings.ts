@@ -78,7 +78,7 @@ export const controllerSettingsSchema = z.object({
     .describe("A repository server that takes or gives no byte for this long while it is to drops out of a request"),
   applyMs: milliseconds
     .default(5000)
-    .describe("How long the answer to a push waits for the replicas to apply it to their own refs"),
+    .describe("How long the answer to a push waits for replicas to apply it to their own refs, or to fetch it"),
   packBytesMax: bytes.default(64 * 1024 ** 3).describe("Largest pack of one push"),
   commandsMax: count.default(200_000).describe("Most ref updates in one push"),
   fetchRequestBytesMax: bytes.default(64 * 1024 ** 2).describe("Largest request of a fetch (wants and haves)"),

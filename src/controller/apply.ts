@@ -3,6 +3,7 @@
  * Refs on a replica are a copy; the store has the truth, and applying twice is safe.
  */
 import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
 import type { RefChange, Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
@@ -17,6 +18,7 @@ export interface ReplicaApplierDependencies {
   readonly nodeClient: NodeClient;
   readonly membership: Membership;
   readonly clock: Clock;
+  readonly log: Logger;
   /** Longest time for one replica to confirm, ms. */
   readonly applyMs: number;
 }
@@ -67,6 +69,20 @@ export class ReplicaApplier {
     }
   }
 
+  /**
+   * Later pushes may have come first; but a replica beyond the store itself shows that the store has lost something,
+   * as after the restore of an old backup. Such a replica is kept as it is, for a person.
+   */
+  async #isAhead(repositoryId: string, nodeId: string, generation: number): Promise<boolean> {
+    const { store, clock, log } = this.#deps;
+    const found = await store.getRepository(repositoryId);
+    if (found === undefined || found.repository.generation >= generation) return false;
+    const reason = `ahead of the metadata store: generation ${generation} on disk`;
+    log.error({ repository: found.repository.name, nodeId, generation }, "a replica is ahead of the metadata store");
+    await store.quarantineReplica(repositoryId, nodeId, reason, clock.nowMs());
+    return true;
+  }
+
   async #applyOne(
     repositoryId: string,
     nodeId: string,
@@ -84,7 +100,8 @@ export class ReplicaApplier {
         const leftMs = Math.ceil(endMs - clock.monotonicMs());
         if (leftMs <= 0) return false;
         const outcome = await nodeClient.apply(node.url, repositoryId, request, leftMs);
-        if (outcome.generation >= generation) return true;
+        if (outcome.generation === generation) return true;
+        if (outcome.generation > generation) return !(await this.#isAhead(repositoryId, nodeId, outcome.generation));
         // It has not seen the pushes before this one: send what is between, the newest value of each ref.
         const entries = await store.readRefLog(repositoryId, outcome.generation, logEntriesMax);
         const last = entries.at(-1);

@@ -3,8 +3,8 @@
  * "remote: ..." when it gets them for `info/refs`.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { asGitmeshError, GitmeshError } from "../base/errors.ts";
-import { rawBody, rawBodyRoutes } from "../base/http.ts";
+import { GitmeshError } from "../base/errors.ts";
+import { rawBody, rawBodyRoutes, requestError } from "../base/http.ts";
 import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
 import { parseGitProtocol, receivePackAdvertisement } from "../protocol/advertisement.ts";
 import { repositoryNameFromUrlPath } from "../protocol/repository-name.ts";
@@ -40,7 +40,7 @@ const retryAfterSeconds = 1;
 /** Routes /git/NAME(.git)/info/refs, /git-upload-pack and /git-receive-pack. */
 export async function gitHttpRoutes(app: FastifyInstance, deps: GitHttpDependencies): Promise<void> {
   rawBodyRoutes(app);
-  app.setErrorHandler((error, request, reply) => sendText(asGitmeshError(error), request, reply));
+  app.setErrorHandler((error, request, reply) => sendText(requestError(error, request), request, reply));
   app.route({
     method: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
     url: `${prefix}*`,
@@ -62,6 +62,7 @@ async function answer(deps: GitHttpDependencies, request: FastifyRequest, reply:
     return reply.type(`application/x-${asked.service}-advertisement`).send(body);
   }
   checkContentType(request, asked.service);
+  endUnreadUpload(request, reply);
   const encoded = rawBody(request);
   const body =
     asked.service === "git-upload-pack"
@@ -131,6 +132,13 @@ function checkContentType(request: FastifyRequest, service: Service): void {
   if (request.headers["content-type"] !== wanted) {
     throw new GitmeshError("unsupported-media-type", `Content-Type must be ${wanted}`);
   }
+}
+
+/** A client that has its whole answer while it still uploads would go on for ever: nobody reads it any more. */
+function endUnreadUpload(request: FastifyRequest, reply: FastifyReply): void {
+  reply.raw.once("finish", () => {
+    if (!request.raw.complete) request.raw.socket.destroySoon();
+  });
 }
 
 /** Aborts when the client goes away before it has its answer. */

@@ -56,8 +56,12 @@ export class Orphans {
       for (const repositoryId of [...repositoryIds].slice(0, lookMax)) {
         // To the end of the line: one that must wait does not hold up the others.
         repositoryIds.delete(repositoryId);
-        const done = await this.#lookAt(nodeId, repositoryId);
-        if (!done) repositoryIds.add(repositoryId);
+        let done = false;
+        try {
+          done = await this.#lookAt(nodeId, repositoryId);
+        } finally {
+          if (!done) repositoryIds.add(repositoryId);
+        }
       }
       if (repositoryIds.size === 0) this.#byNode.delete(nodeId);
     }

@@ -27,13 +27,14 @@ export interface PushStagingDependencies {
   readonly clock: Clock;
 }
 
-export interface StagedPush {
+export interface PushToStage {
   readonly repository: Repository;
   readonly targets: readonly WriteTarget[];
   readonly writeQuorum: number;
   readonly pushId: string;
   readonly admitted: Admitted;
-  readonly pack: AsyncIterable<Uint8Array>;
+  /** What is still to be read of the pack; once more after a part of it was. */
+  readonly pack: () => AsyncIterable<Uint8Array>;
 }
 
 /** What report-status says. */
@@ -54,18 +55,17 @@ export class PushStaging {
   }
 
   /** Rejects only when the client's stream breaks. */
-  async stage(push: StagedPush, onProgress: (text: string) => void, log: Logger): Promise<PushStagingOutcome> {
+  async stage(push: PushToStage, onProgress: (text: string) => void, log: Logger): Promise<PushStagingOutcome> {
     const { admitted, repository, targets } = push;
-    // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
-    if (!admitted.bringsPack) return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId) };
     const tips = tipsToStage(admitted, repository);
+    // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
     if (tips.length === 0) {
-      await drain(push.pack);
-      return { kind: "staged", admitted, nodeIds: [] };
+      if (admitted.bringsPack) await drain(push.pack());
+      return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId) };
     }
     const staged = await this.#stream(push, tips, onProgress);
     this.#report(staged, log);
-    if (staged.tooLarge) await drain(push.pack);
+    if (staged.tooLarge) await drain(push.pack());
     const verdict = judgeStaging(targets, staged, push.writeQuorum);
     if (verdict.kind === "refused") {
       // The parents that a shallow clone does not have are the usual reason, and the one that a person can act on.
@@ -79,12 +79,12 @@ export class PushStaging {
     return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds };
   }
 
-  async #stream(push: StagedPush, tips: StageHeader["tips"], onProgress: (text: string) => void): Promise<StagedPack> {
+  async #stream(push: PushToStage, tips: StageHeader["tips"], onProgress: (text: string) => void): Promise<StagedPack> {
     const { membership, nodeClient, clock, settings } = this.#deps;
     const header = { pushId: push.pushId, tips, packBytesMax: settings.packBytesMax };
     const releases = push.targets.map((target) => membership.track(target.nodeId));
     try {
-      return await stagePack(push.targets, push.repository.id, header, push.pack, {
+      return await stagePack(push.targets, push.repository.id, header, push.pack(), {
         nodeClient,
         clock,
         nodeIdleMs: settings.nodeIdleMs,
@@ -106,7 +106,7 @@ export class PushStaging {
 
   /** The nodes that hold the push now, having fetched it from one that staged it. Bounded in time; never rejects. */
   async #helpOthers(
-    push: StagedPush,
+    push: PushToStage,
     tips: StageHeader["tips"],
     results: ReadonlyMap<string, ReplicaStageResult>,
     verdict: StagingVerdict & { readonly kind: "staged" },

@@ -5,10 +5,10 @@
  * ref transaction is committed in the store. Everything before the commit leaves nothing but unreferenced objects;
  * everything after it only brings the replicas' own refs up to date.
  */
-import { PassThrough, type Readable } from "node:stream";
+import { PassThrough, Readable } from "node:stream";
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
-import { messageOf } from "../base/errors.ts";
+import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
 import { PktReader, sideBand } from "../protocol/pkt-line.ts";
@@ -19,7 +19,7 @@ import type { ReplicaApplier } from "./apply.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { refuseAll, requestedChanges, type Admitted } from "./push-commands.ts";
-import { drain, PushStaging, type Report } from "./push-staging.ts";
+import { drain, PushStaging, type PushStagingOutcome, type Report } from "./push-staging.ts";
 import { routeWrite, type WriteTarget } from "./router.ts";
 
 /** git's own interval of receive.keepAlive: proxies and clients give up on silent connections. */
@@ -63,19 +63,17 @@ export class ReceivePack {
       { commandsMax: settings.commandsMax },
       repository.objectFormat,
     );
-    const answer = new Answer(request, this.#deps.clock);
-    if (request.empty) {
-      answer.end();
-      return { body: answer.stream };
-    }
+    if (request.empty) return { body: Readable.from([]) };
     const writeQuorum = writeQuorumOf(repository.replicasWanted, settings.writeQuorum);
     const route = routeWrite(replicas, membership.nodes(), writeQuorum);
     if (route.kind === "no-quorum") {
       // `info/refs` said so before the upload; this one lost its quorum since. In the report git shows the sentence.
       await drain(reader.rest());
+      const answer = new Answer(request, this.#deps.clock);
       answer.report({ unpack: route.sentence, results: refuseAll(requestedChanges(request), route.sentence) });
       return { body: answer.stream };
     }
+    const answer = new Answer(request, this.#deps.clock);
     void this.#push(repository, route.targets, writeQuorum, request, reader, answer, input.requestId);
     return { body: answer.stream };
   }
@@ -92,20 +90,27 @@ export class ReceivePack {
   ): Promise<void> {
     const pushId = uuid();
     const log = this.#deps.log.child({ requestId, pushId, repository: repository.name });
+    let staging: PushStagingOutcome;
     try {
-      const staging = await this.#staging.stage(
-        { repository, targets, writeQuorum, pushId, admitted: requestedChanges(request), pack: reader.rest() },
+      staging = await this.#staging.stage(
+        { repository, targets, writeQuorum, pushId, admitted: requestedChanges(request), pack: () => reader.rest() },
         (text) => answer.progress(text),
         log,
       );
+    } catch (error) {
+      // The client's upload broke off: nobody is there to be told, and nothing has changed.
+      log.info({ error: messageOf(error) }, "push abandoned");
+      answer.destroy();
+      return;
+    }
+    try {
       const report =
         staging.kind === "refused"
           ? staging
           : await this.#commit(repository, writeQuorum, pushId, request, staging.admitted, staging.nodeIds, log);
       answer.report(report);
     } catch (error) {
-      // The client's stream broke before the commit: nobody is there to be told, and nothing has changed.
-      log.info({ error: messageOf(error) }, "push abandoned");
+      log.error({ err: error }, "a push broke off in the middle");
       answer.destroy();
     }
   }
@@ -131,9 +136,8 @@ export class ReceivePack {
         committedMs: this.#deps.clock.nowMs(),
       });
     } catch (error) {
-      log.error({ error: messageOf(error) }, "commit failed");
-      const refusal = "the metadata store does not answer; fetch to see whether the push took effect";
-      return { unpack: "ok", results: refuseAll(admitted, refusal) };
+      log.error({ err: error }, "commit failed");
+      return { unpack: "ok", results: refuseAll(admitted, commitFailure(error)) };
     }
     switch (outcome.kind) {
       case "committed":
@@ -172,6 +176,15 @@ export class ReceivePack {
   }
 }
 
+/** What is told of a commit that threw. The store knows whether its outcome is known (store/sql/database.ts). */
+function commitFailure(error: unknown): string {
+  if (!(error instanceof GitmeshError) || error.code !== "store-unavailable")
+    return "an error of the server; try again";
+  return error.fields["outcome"] === "unknown"
+    ? "the metadata store does not answer; fetch to see whether the push took effect"
+    : "the metadata store does not answer; nothing has changed, try again";
+}
+
 /** The answer's body: side band with progress and keep-alives, or the plain report. */
 class Answer {
   readonly stream = new PassThrough();
@@ -184,7 +197,7 @@ class Answer {
     this.#clock = clock;
     // A client that leaves while it is answered changes nothing about the push.
     this.stream.on("error", () => {});
-    if (request.sideBand && !request.empty) this.#keepAlive();
+    if (request.sideBand) this.#keepAlive();
   }
 
   /** Text for the person at the other end; dropped when they want none. */

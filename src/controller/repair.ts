@@ -84,7 +84,9 @@ export class Repair {
 
   /** Looks at some of the repositories and starts what they need. Throws "store-unavailable". */
   async visit(signal: AbortSignal): Promise<void> {
-    const { store } = this.#deps;
+    const { store, membership } = this.#deps;
+    // A node that another controller took in a moment ago is not a lost one.
+    await membership.refresh();
     for (let page = 0; page < unhealthyPagesMax && !signal.aborted; page += 1) {
       const found = await store.listUnhealthy(this.#unhealthyAfter, unhealthyPage);
       for (const repository of found) await this.#consider(repository, signal);

@@ -60,8 +60,8 @@ function decoded(request: FastifyRequest): Readable {
   if (encoding !== "gzip" && encoding !== "x-gzip") {
     throw new GitmeshError("unsupported-media-type", `content encoding ${encoding}`);
   }
-  // An error of either side shows where the result is read.
-  return pipeline(rawBody(request), createGunzip(), () => {});
+  // An error shows where the result is read; before and after that, it must not end the server.
+  return pipeline(rawBody(request), createGunzip(), () => {}).on("error", () => {});
 }
 
 function protocolOf(request: FastifyRequest): string | undefined {

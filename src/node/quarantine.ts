@@ -38,6 +38,7 @@ export class Quarantine {
   async migrate(): Promise<void> {
     const from = join(this.path, "pack");
     const files = (await readdir(from)).filter((name) => name.startsWith("pack-"));
+    await mkdir(this.#packs, { recursive: true });
     // Packs are named by their content: one that is there already is the same, and is replaced by itself.
     for (const suffix of order) {
       for (const name of files) if (name.endsWith(suffix)) await rename(join(from, name), join(this.#packs, name));

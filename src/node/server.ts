@@ -16,6 +16,7 @@ import { HeartbeatSender } from "./heartbeat.ts";
 import { readIdentity } from "./identity.ts";
 import { replicaRoutes } from "./replica-route.ts";
 import { Repositories } from "./repositories.ts";
+import { trackSilentConnections } from "./silent-connections.ts";
 import { Stager } from "./stage.ts";
 import { UploadPack } from "./upload-pack.ts";
 
@@ -43,6 +44,11 @@ export async function startNode(
     for (const closeOne of open.splice(0).toReversed()) await closeOne();
   };
   try {
+    if (settings.advertiseUrl === undefined && /^(?:0\.0\.0\.0|\[::\]):/.test(settings.listen)) {
+      throw new Error(
+        `A repository server that listens on ${settings.listen} needs advertiseUrl: who is to reach it, and how?`,
+      );
+    }
     await mkdir(settings.directory, { recursive: true });
     const git = await Git.start(log, clock);
     open.push(() => git.close());
@@ -62,6 +68,7 @@ export async function startNode(
     let isReady = (): boolean => false;
 
     const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: jsonBytesMax });
+    const closeSilentConnections = trackSilentConnections(app.server);
     void app.register(async (guarded) => {
       guarded.addHook("onRequest", requireClusterSecret(settings.secret));
       replicaRoutes(guarded, { repositories, stager, applier, catchUp, clock });
@@ -72,6 +79,7 @@ export async function startNode(
       const ready = isReady();
       return reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "not registered with a controller yet" });
     });
+    app.addHook("preClose", async () => closeSilentConnections());
     open.push(() => app.close());
     const url = await listen(app, settings.listen);
 

@@ -1,6 +1,6 @@
 /**
  * What a push may change: the pure decision of a ref transaction. Everything it needs is handed in, read under the
- * repository's row lock; refs/ref-transaction.ts does the reading and the writing.
+ * repository's row lock; sql/ref-transaction.ts does the reading and the writing.
  *
  * The words of a refusal are git's own, as `receive-pack` reports them (builtin/receive-pack.c, refs.c).
  */
@@ -82,8 +82,9 @@ function refusalOf(change: RequestedChange, { policy, current }: CommitRequest):
     if (oldOid === undefined && stored === undefined) return undefined;
     if (policy.denyDeletes) return "deletion prohibited";
     if (name === policy.defaultBranch) return "deletion of the current branch prohibited";
-  } else if (policy.denyNonFastForwards && change.fastForward === false && name.startsWith("refs/heads/")) {
-    return "non-fast-forward";
+  } else if (policy.denyNonFastForwards && oldOid !== undefined && name.startsWith("refs/heads/")) {
+    // What was not asked is not known: the policy may have come while the push was uploaded.
+    if (change.fastForward !== true) return "non-fast-forward";
   }
   if (stored === oldOid) return undefined;
   if (oldOid === undefined) return "reference already exists";

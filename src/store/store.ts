@@ -129,7 +129,7 @@ export interface RefLogEntry {
 
 /** A change that a client asks for: the old value is compared, undefined meaning "does not exist". */
 export interface RequestedChange extends RefChange {
-  /** False when the lead found that `oldOid` is no ancestor of `newOid`; undefined when it was not asked or does not apply. */
+  /** Whether the replicas found `oldOid` to be an ancestor of `newOid`; undefined when they were not asked. */
   readonly fastForward: boolean | undefined;
   /** Set when something before the commit already refused this one; with `atomic` it refuses all. */
   readonly refusal?: string | undefined;
@@ -280,6 +280,7 @@ export interface Store {
   /**
    * Takes a node in. A replica whose inventory is missing or older than what it had confirmed becomes STALE. A node
    * with a new identity at a known URL inherits the replicas of the old one, all STALE at -1: its disk is not believed.
+   * A replica at a later generation than the store's becomes QUARANTINED: the store has lost something.
    */
   registerNode(registration: NodeRegistration): Promise<RegistrationOutcome>;
   /** False when the node must register again: unknown, or another boot id. */

@@ -22,9 +22,9 @@ export interface RepositoryTable {
   readonly generation: number;
   readonly created_ms: number;
   readonly pushed_ms: number;
-  /** Kept by health.ts: fewer READY replicas than wanted. */
+  /** Kept by repository-lock.ts: fewer READY replicas than wanted. */
   readonly degraded: number;
-  /** Kept by health.ts: a replica is not READY, or there are more or fewer than wanted. */
+  /** Kept by repository-lock.ts: a replica is not READY, or there are more or fewer than wanted. */
   readonly unhealthy: number;
 }
 

@@ -167,8 +167,13 @@ export class SqlStore implements Store {
     return this.#replicas.listOfNode(nodeId);
   }
 
-  registerNode(registration: NodeRegistration): Promise<RegistrationOutcome> {
-    return this.#registrations.register(registration);
+  async registerNode(registration: NodeRegistration): Promise<RegistrationOutcome> {
+    const outcome = await this.#registrations.register(registration);
+    if (outcome.kind === "conflict") return outcome;
+    for (const { repositoryId, reason } of await this.#registrations.ahead(registration)) {
+      await this.#replicas.quarantine(repositoryId, registration.id, reason, registration.nowMs);
+    }
+    return outcome;
   }
 
   recordHeartbeat(heartbeat: Heartbeat): Promise<boolean> {
