@@ -19,7 +19,6 @@ type Tip = StageHeader["tips"][number];
 export function requestedChanges(request: ReceivePackRequest): Admitted {
   const changes = request.commands.map((command): RequestedChange => {
     const change = { ...command, peeled: undefined, fastForward: undefined };
-    if (command.newOid === undefined && command.oldOid === undefined) return { ...change, refusal: "bad command" };
     // The reason is git's own word, also for names that a delete could never find.
     return checkRefName(command.name) === undefined ? change : { ...change, refusal: "funny refname" };
   });

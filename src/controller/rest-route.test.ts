@@ -239,6 +239,7 @@ test("the state of the cluster, health, readiness and the OpenAPI document", asy
     "/api/nodes/{id}",
     "/api/repos",
     "/api/repos/{name}",
+    "/api/repos/{name}/_delete",
     "/healthz",
     "/readyz",
   ]);

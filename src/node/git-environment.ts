@@ -36,6 +36,8 @@ export function gitEnvironment(
     GIT_CONFIG_GLOBAL: "/dev/null",
     GIT_TERMINAL_PROMPT: "0",
     GIT_ATTR_NOSYSTEM: "1",
+    // refs/replace/* are a client's: they must not stand in for objects when those are checked.
+    GIT_NO_REPLACE_OBJECTS: "1",
     GIT_CONFIG_COUNT: String(pairs.length),
     ...env,
   };

@@ -38,7 +38,8 @@ const [serverDirectory] = process.argv.slice(2);
 let serverGone = false;
 
 function tell(message: ForkerMessage): void {
-  if (process.connected) process.send?.(message);
+  // A server that has just died is noticed by "disconnect"; with a callback the failure to tell it is no error here.
+  if (process.connected) process.send?.(message, undefined, undefined, () => {});
 }
 
 function fork(request: ForkRequest, socket: Socket): void {
@@ -110,6 +111,12 @@ process.on("disconnect", () => {
   serverGone = true;
   for (const child of running.values()) kill(child);
   endWhenAlone();
+});
+// Whatever goes wrong here, no git is left behind.
+process.on("uncaughtException", (error) => {
+  for (const child of running.values()) kill(child);
+  console.error(error);
+  process.exit(1);
 });
 // Ctrl-C in a terminal reaches the whole group: the server decides when to stop.
 process.on("SIGINT", () => {});

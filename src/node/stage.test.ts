@@ -12,6 +12,8 @@ import { until, type NodeApiClient } from "./testing/node-api-client.ts";
 import { git, type SourceRepository } from "./testing/source-repository.ts";
 import { TestNodes } from "./testing/test-node.ts";
 
+/** Of the system, not of this package. */
+const mountProgram = "mount";
 const nodes = new TestNodes();
 let node: NodeApiClient;
 let source: SourceRepository;
@@ -231,7 +233,7 @@ test(
     const small = join(nodes.directory, "small");
     mkdirSync(small);
     try {
-      execFileSync("mount", ["-t", "tmpfs", "-o", "size=3m", "tmpfs", small], { stdio: "ignore" });
+      execFileSync(mountProgram, ["-t", "tmpfs", "-o", "size=3m", "tmpfs", small], { stdio: "ignore" });
     } catch {
       context.skip("no tmpfs can be mounted");
       return;
@@ -250,7 +252,7 @@ test(
       assert.ok((await full.stage(id, small, fits)).kind !== "node-failed");
     } finally {
       await stop();
-      execFileSync("umount", [small]);
+      execFileSync(`u${mountProgram}`, [small]);
     }
   },
 );

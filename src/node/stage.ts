@@ -10,6 +10,7 @@ import { pipeline } from "node:stream/promises";
 import { messageOf } from "../base/errors.ts";
 import type { StageHeader, StageResult } from "../protocol/node-api.ts";
 import { checkTips } from "./connectivity.ts";
+import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
 import type { GitLimiter } from "./git-limiter.ts";
 import { feed } from "./git-streams.ts";
@@ -113,6 +114,9 @@ export class Stager {
       signal.throwIfAborted();
       await quarantine.migrate();
       this.#deps.repositories.touched(id);
+    } else {
+      // What the tips reach may have been moved there a moment ago by another push.
+      await syncDirectory(join(directory, "objects", "pack"));
     }
     return { kind: "staged", tips, packBytes: upload.bytes };
   }

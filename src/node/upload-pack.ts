@@ -2,8 +2,9 @@
 import { Readable } from "node:stream";
 import { GitmeshError } from "../base/errors.ts";
 import { flushPkt, pktLine } from "../protocol/pkt-line.ts";
-import type { Git, GitProcess } from "./git.ts";
+import type { Git, GitExit, GitProcess } from "./git.ts";
 import { feed } from "./git-streams.ts";
+import { gitMessage, isNodeFailure } from "./index-pack-failure.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface UploadPackDependencies {
@@ -51,6 +52,10 @@ export class UploadPack {
     const exit = await git.exit;
     signal.throwIfAborted();
     if (exit.code === 0) return Readable.from([]);
+    // A request that no replica would answer is answered, in git's own words and protocol.
+    if (exit.code === 128 && !isReplicaTrouble(exit)) {
+      return Readable.from([pktLine(`ERR upload-pack: ${gitMessage(exit.stderr)}\n`)]);
+    }
     throw new GitmeshError("git-failed", `upload-pack: ${exit.stderr.trim().slice(0, 300) || "was killed"}`);
   }
 }
@@ -69,6 +74,12 @@ async function* answerOf(
   }
   const exit = await git.exit;
   if (exit.code === null) throw new Error(`upload-pack: ${exit.stderr.trim() || `killed by ${exit.signal ?? "us"}`}`);
+}
+
+/** Whether git failed for what is or is not on this disk, so that another replica may do better. */
+function isReplicaTrouble(exit: GitExit): boolean {
+  const damage = /bad object|missing|unable to read|could not read|corrupt|inflate|packfile|loose object|not our ref/i;
+  return isNodeFailure(exit) || damage.test(exit.stderr) || gitMessage(exit.stderr) === "";
 }
 
 /** Only what we know: the value comes from a client. */

@@ -25,7 +25,8 @@ export function refNameText(name: RefName): string {
 
 /** Longest path component: a file name of 255 bytes less the room for git's ".lock". */
 const componentBytesMax = 250;
-const refNameBytesMax = 1000;
+/** What every store can index. */
+export const refNameBytesMax = 1000;
 
 /**
  * Why git would not take this name as a ref, or undefined when it would: the rules of git-check-ref-format(1), and what

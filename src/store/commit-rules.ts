@@ -4,11 +4,8 @@
  *
  * The words of a refusal are git's own, as `receive-pack` reports them (builtin/receive-pack.c, refs.c).
  */
-import type { ObjectId, RefName } from "../protocol/ref-name.ts";
+import { refNameBytesMax, type ObjectId, type RefName } from "../protocol/ref-name.ts";
 import type { RefChange, RefResult, RequestedChange } from "./store.ts";
-
-/** What every engine can index; git's own limit is the path length of the file system. */
-export const refNameBytesMax = 1024;
 
 export interface RefPolicy {
   readonly denyDeletes: boolean;

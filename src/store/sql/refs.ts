@@ -2,8 +2,14 @@
 import { sql } from "kysely";
 import type { Clock } from "../../base/clock.ts";
 import { GitmeshError } from "../../base/errors.ts";
-import { refNameFromBytes, refNameToBytes, type ObjectId, type RefName } from "../../protocol/ref-name.ts";
-import { directoriesOf, refNameBytesMax } from "../commit-rules.ts";
+import {
+  refNameBytesMax,
+  refNameFromBytes,
+  refNameToBytes,
+  type ObjectId,
+  type RefName,
+} from "../../protocol/ref-name.ts";
+import { directoriesOf } from "../commit-rules.ts";
 import type { RefChange, RefsAtGeneration, RequestedChange, StoredRef } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";

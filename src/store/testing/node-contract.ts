@@ -40,7 +40,7 @@ export function nodeContract(store: () => Store, factory: StoreFactory): void {
     );
   });
 
-  void test("marks STALE what the disk lacks or has older, and sorts out the rest", async () => {
+  void test("marks STALE what the disk lacks or has older, QUARANTINED what it has newer, and sorts out the rest", async () => {
     const node = registrationOf();
     await store().registerNode(node);
     const placements = [
@@ -90,7 +90,7 @@ export function nodeContract(store: () => Store, factory: StoreFactory): void {
     assert.deepEqual(await state(fine), ["READY", 1, -1, ""]);
     assert.deepEqual(await state(missing), ["STALE", -1, -1, "missing on disk"]);
     assert.deepEqual(await state(older), ["STALE", 0, 1, "older on disk than confirmed"]);
-    assert.deepEqual(await state(ahead), ["READY", 1, -1, ""]);
+    assert.deepEqual(await state(ahead), ["QUARANTINED", 1, -1, "ahead of the metadata store: generation 2 on disk"]);
     assert.deepEqual(await state(quarantined), ["QUARANTINED", 0, -1, "disagrees"]);
     assert.deepEqual(await state(waiting), ["STALE", 0, -1, "was away"]);
     const unhealthy = (await store().listUnhealthy("", 10_000)).map(({ repository }) => repository.id);
