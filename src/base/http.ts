@@ -151,8 +151,8 @@ class RouteMethods {
 /** Whatever was thrown while a request was handled, as an error of the catalogue. */
 export function requestError(error: unknown, request: FastifyRequest): GitmeshError {
   if (error instanceof GitmeshError) return error;
-  if (request.raw.destroyed && !request.raw.complete) {
-    return new GitmeshError("bad-request", "the client went away before its request was complete");
+  if (request.raw.socket.destroyed) {
+    return new GitmeshError("bad-request", "the client went away before it had its answer");
   }
   if (hasZodFastifySchemaValidationErrors(error)) {
     const errors = error.validation.map((issue) => ({

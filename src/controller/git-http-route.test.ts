@@ -55,7 +55,8 @@ for (const [method, url, code] of refused) {
 
 async function withRepository(t: TestContext, settings: Record<string, unknown> = {}) {
   const cluster = await TestCluster.start(t, { nodes: 3, settings });
-  assert.equal((await cluster.call("POST", "/api/repos/test")).status, 201);
+  // On a busy machine the first heartbeats may be late.
+  await until("the repository is made", async () => (await cluster.call("POST", "/api/repos/test")).status === 201);
   const post = (body: Uint8Array, headers: Record<string, string> = {}, service = "git-upload-pack") =>
     fetch(`${cluster.url}/git/test.git/${service}`, {
       method: "POST",

@@ -3,6 +3,7 @@
  * "remote: ..." when it gets them for `info/refs`.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Clock } from "../base/clock.ts";
 import { GitmeshError } from "../base/errors.ts";
 import { rawBody, rawBodyRoutes, requestError } from "../base/http.ts";
 import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
@@ -23,6 +24,7 @@ export interface GitHttpDependencies {
   readonly uploadPack: UploadPack;
   readonly receivePack: ReceivePack;
   readonly settings: ControllerSettings;
+  readonly clock: Clock;
   /** As clients see it, "gitmesh/0.1.0". */
   readonly agent: string;
 }
@@ -36,6 +38,8 @@ export type GitRequest =
 
 const prefix = "/git/";
 const retryAfterSeconds = 1;
+/** How long an upload is read on that was answered already. */
+const unreadUploadMs = 2000;
 
 /** Routes /git/NAME(.git)/info/refs, /git-upload-pack and /git-receive-pack. */
 export async function gitHttpRoutes(app: FastifyInstance, deps: GitHttpDependencies): Promise<void> {
@@ -62,7 +66,7 @@ async function answer(deps: GitHttpDependencies, request: FastifyRequest, reply:
     return reply.type(`application/x-${asked.service}-advertisement`).send(body);
   }
   checkContentType(request, asked.service);
-  endUnreadUpload(request, reply);
+  endUnreadUpload(request, reply, deps.clock);
   const encoded = rawBody(request);
   const body =
     asked.service === "git-upload-pack"
@@ -134,10 +138,16 @@ function checkContentType(request: FastifyRequest, service: Service): void {
   }
 }
 
-/** A client that has its whole answer while it still uploads would go on for ever: nobody reads it any more. */
-function endUnreadUpload(request: FastifyRequest, reply: FastifyReply): void {
+/**
+ * A client that has its whole answer may still upload, and nobody reads that any more: a little is read on, since its
+ * connection is to be used again, and one that goes on for longer is cut off.
+ */
+function endUnreadUpload(request: FastifyRequest, reply: FastifyReply, clock: Clock): void {
   reply.raw.once("finish", () => {
-    if (!request.raw.complete) request.raw.socket.destroySoon();
+    if (request.raw.complete) return;
+    request.raw.resume();
+    const cancel = clock.timer(unreadUploadMs, () => request.raw.socket.destroySoon());
+    request.raw.once("close", cancel);
   });
 }
 

@@ -60,7 +60,7 @@ export class PushStaging {
     const tips = tipsToStage(admitted, repository);
     // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
     if (tips.length === 0) {
-      if (admitted.bringsPack) await drain(push.pack());
+      await drain(push.pack());
       return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId) };
     }
     const staged = await this.#stream(push, tips, onProgress);

@@ -63,7 +63,11 @@ export class ReceivePack {
       { commandsMax: settings.commandsMax },
       repository.objectFormat,
     );
-    if (request.empty) return { body: Readable.from([]) };
+    if (request.empty) {
+      // To its end, so that the connection is free for the push that follows.
+      await drain(reader.rest());
+      return { body: Readable.from([]) };
+    }
     const writeQuorum = writeQuorumOf(repository.replicasWanted, settings.writeQuorum);
     const route = routeWrite(replicas, membership.nodes(), writeQuorum);
     if (route.kind === "no-quorum") {
@@ -98,9 +102,12 @@ export class ReceivePack {
         log,
       );
     } catch (error) {
-      // The client's upload broke off: nobody is there to be told, and nothing has changed.
+      // Most likely nobody is there to be told. Nothing has changed.
       log.info({ error: messageOf(error) }, "push abandoned");
-      answer.destroy();
+      answer.report({
+        unpack: "the upload broke off",
+        results: refuseAll(requestedChanges(request), "unpacker error"),
+      });
       return;
     }
     try {

@@ -1,10 +1,10 @@
 /** Runs `git upload-pack` for controllers and for nodes that catch up (stateless smart HTTP, gitprotocol-http). */
 import { Readable } from "node:stream";
-import { GitmeshError } from "../base/errors.ts";
+import { GitmeshError, messageOf } from "../base/errors.ts";
 import { flushPkt, pktLine } from "../protocol/pkt-line.ts";
 import type { Git, GitExit, GitProcess } from "./git.ts";
 import { feed } from "./git-streams.ts";
-import { gitMessage, isNodeFailure } from "./index-pack-failure.ts";
+import { gitMessage } from "./index-pack-failure.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface UploadPackDependencies {
@@ -42,18 +42,23 @@ export class UploadPack {
     });
     // A request that breaks off must not be answered by half. Of one that git refuses early the rest is read all the
     // same: who sends it is to find the answer, not a connection that is cut off.
+    let brokenOff: unknown;
     feed(git.stdin, body.iterator({ destroyOnReturn: false })).then(
       () => body.resume(),
-      () => git.kill(),
+      (error: unknown) => {
+        brokenOff = error;
+        git.kill();
+      },
     );
     const output = git.stdout[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
     const first = await output.next();
     if (first.done !== true) return Readable.from(answerOf(git, first.value, output), { objectMode: false });
     const exit = await git.exit;
     signal.throwIfAborted();
+    if (brokenOff !== undefined) throw new GitmeshError("bad-request", `it broke off: ${messageOf(brokenOff)}`);
     if (exit.code === 0) return Readable.from([]);
     // A request that no replica would answer is answered, in git's own words and protocol.
-    if (exit.code === 128 && !isReplicaTrouble(exit)) {
+    if (isRefusal(exit)) {
       return Readable.from([pktLine(`ERR upload-pack: ${gitMessage(exit.stderr)}\n`)]);
     }
     throw new GitmeshError("git-failed", `upload-pack: ${exit.stderr.trim().slice(0, 300) || "was killed"}`);
@@ -76,10 +81,17 @@ async function* answerOf(
   if (exit.code === null) throw new Error(`upload-pack: ${exit.stderr.trim() || `killed by ${exit.signal ?? "us"}`}`);
 }
 
-/** Whether git failed for what is or is not on this disk, so that another replica may do better. */
-function isReplicaTrouble(exit: GitExit): boolean {
-  const damage = /bad object|missing|unable to read|could not read|corrupt|inflate|packfile|loose object|not our ref/i;
-  return isNodeFailure(exit) || damage.test(exit.stderr) || gitMessage(exit.stderr) === "";
+/** Whether git refused the request itself, so that no other replica would do better (upload-pack.c, shallow.c). */
+function isRefusal(exit: GitExit): boolean {
+  const words = [
+    "protocol error",
+    "invalid filter-spec",
+    "unexpected line",
+    "deepen-not",
+    "deepen-since",
+    "no commits selected for shallow requests",
+  ];
+  return exit.code === 128 && words.some((word) => gitMessage(exit.stderr).includes(word));
 }
 
 /** Only what we know: the value comes from a client. */

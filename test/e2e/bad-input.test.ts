@@ -184,7 +184,6 @@ test("conflicts of files and directories, wrong old values, repeated refs, no co
     [/ng refs\/heads\/master .+/, [{ old: oid, new: oid, ref: "refs/heads/master" }]],
     [/ng refs\/heads\/none .+/, [{ old: head, new: oid, ref: "refs/heads/none" }]],
     [/ng refs\/heads\/master .+/, [{ old: oid, ref: "refs/heads/master" }]],
-    [/ng refs\/heads\/nothing .+/, [{ ref: "refs/heads/nothing" }]],
     [
       /ng refs\/heads\/tree .*non-commit/,
       [{ new: await work.ok(`git rev-parse ${head}^{tree}`), ref: "refs/heads/tree" }],
