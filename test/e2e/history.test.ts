@@ -57,9 +57,9 @@ test(
     await terminal.ok(
       "git clone -q --single-branch $GIT/large.git work && cd work && git commit -q --allow-empty -m more && git push -q",
     );
-    await source.ok("git push -q $GIT/large.git $(git for-each-ref --format=':%(refname)' refs/tags)", {
-      limitMs: 120_000,
-    });
+    await source.ok("git fetch -q $GIT/large.git master && git update-ref refs/heads/master FETCH_HEAD");
+    await source.ok("git for-each-ref --format='delete %(refname)' refs/tags | git update-ref --stdin");
+    await source.ok("git push -q --mirror $GIT/large.git", { limitMs: 120_000 });
     const after = await assertReplicas(cluster, "large", { quick: true, limitMs: 120_000 });
     assert.equal(after.split("\n").length, 4001);
     assert.ok(after.includes(await terminal.ok("git -C work rev-parse HEAD")));

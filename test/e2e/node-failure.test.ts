@@ -1,6 +1,6 @@
 /** Nodes that die or hang: before, during and after pushes. Each server is a process of its own and stays dead. */
 import assert from "node:assert/strict";
-import { after, test } from "node:test";
+import { after, afterEach, test } from "node:test";
 import { startServers } from "../support/cluster.ts";
 import { writeRandomFile } from "../support/git.ts";
 import { assertReplicas, readyNodes, waitForQuarantine } from "../support/replicas.ts";
@@ -11,6 +11,7 @@ const cluster = await startServers({
   env: { GITMESH_NODE_TIMEOUT_MS: "1500", GITMESH_NODE_IDLE_MS: "2500", GITMESH_APPLY_MS: "2500" },
 });
 after(() => cluster.stop());
+afterEach(() => cluster.heal());
 
 const nodes = cluster.nodeNames();
 const largeBytes = 40_000_000;

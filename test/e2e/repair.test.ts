@@ -1,7 +1,7 @@
 /** Disks that are lost: a returning node is refilled, a replica lost for good is rebuilt on another node. */
 import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
-import { after, test } from "node:test";
+import { after, afterEach, test } from "node:test";
 import { startServers } from "../support/cluster.ts";
 import { makeHistory } from "../support/git.ts";
 import { assertReplicas } from "../support/replicas.ts";
@@ -15,6 +15,7 @@ const settings = {
 };
 const cluster = await startServers({ env: settings });
 after(() => cluster.stop());
+afterEach(() => cluster.heal());
 
 async function history(name: string): Promise<{ readonly terminal: Terminal; readonly commits: string[] }> {
   await cluster.create(name);

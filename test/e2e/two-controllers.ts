@@ -1,6 +1,6 @@
 /** The tests of two equal controllers on one database server; a file for each engine runs them. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { callApi } from "../support/api.ts";
 import { startServers, type Cluster } from "../support/cluster.ts";
 import { availableEngines, startDatabase, type ServerEngine, type TestDatabase } from "../support/databases.ts";
@@ -33,6 +33,8 @@ export function testTwoControllers(engine: ServerEngine, name: string): void {
       await database.stop();
     }
   });
+
+  afterEach(() => cluster.heal());
 
   /** `$ONE` and `$TWO` are the repository's clone URLs; `work` has its first commit, which is pushed. */
   async function workingCopy(repository: string): Promise<Terminal> {

@@ -7,7 +7,16 @@ import { join } from "node:path";
 import { callApi, type ApiAnswer, type NodeView, type RepositoryView } from "./api.ts";
 import { freePorts } from "./ports.ts";
 import { processesIn } from "./processes.ts";
-import { controllerUrl, gitmesh, nodeUrl, Separate, Supervised, type Layout, type Servers } from "./servers.ts";
+import {
+  controllerUrl,
+  gitmesh,
+  nodeUrl,
+  numbered,
+  Separate,
+  Supervised,
+  type Layout,
+  type Servers,
+} from "./servers.ts";
 import { cleanEnvironment, Terminal, type Outcome } from "./terminal.ts";
 import { waitFor } from "./wait.ts";
 
@@ -162,7 +171,8 @@ export class Cluster<S extends Servers = Servers> {
     for (let number = 1; number <= controllers; number += 1) {
       await waitFor(
         async () => {
-          if (this.servers instanceof Supervised && this.servers.exited !== undefined) return "gitmesh up ended";
+          const ended = this.servers.ended();
+          if (ended.length > 0) return `${ended.join(", ")} ended`;
           const known = await this.nodes(number);
           return known.filter(({ state }) => state === "ALIVE").length >= nodes ? "serving" : undefined;
         },
@@ -234,6 +244,16 @@ export class Cluster<S extends Servers = Servers> {
   pause(name: string): void {
     process.kill(this.pid(name), "SIGSTOP");
     this.#paused.add(name);
+  }
+
+  /** Whatever a test did to the servers: all of the layout run again. For `afterEach`, so that each test starts whole. */
+  async heal(): Promise<void> {
+    for (const name of this.#paused) this.resume(name);
+    const { controllers, nodes } = this.#layout;
+    const wanted = [...numbered("controller", controllers), ...numbered("node", nodes)];
+    const running = this.servers.names();
+    for (const name of wanted.filter((server) => !running.includes(server))) this.servers.start(name);
+    await this.waitServing();
   }
 
   resume(name: string): void {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { isRunning, ServerProcess, type Exit } from "./processes.ts";
+import { isRunning, ServerProcess } from "./processes.ts";
 import { waitFor, within } from "./wait.ts";
 
 export const gitmesh = join(import.meta.dirname, "../../bin/gitmesh");
@@ -28,6 +28,8 @@ export interface Servers {
   start(name: string): void;
   /** Those that should be running now. */
   names(): string[];
+  /** Those of them that ended by themselves. */
+  ended(): string[];
   /** SIGTERM to all; resolves when they have ended. Fails when one does not end, or not with status 0. */
   stop(): Promise<void>;
   /** What they said, for a failure's message. */
@@ -90,9 +92,8 @@ export class Supervised implements Servers {
     await up?.exited;
   }
 
-  /** How `gitmesh up` ended, if it has. */
-  get exited(): Promise<Exit> | undefined {
-    return this.#up?.running === false ? this.#up.exited : undefined;
+  ended(): string[] {
+    return this.#up?.running === false ? ["gitmesh up"] : [];
   }
 
   async stop(): Promise<void> {
@@ -157,10 +158,14 @@ export class Separate implements Servers {
     return [...this.#processes.keys()].toSorted();
   }
 
+  ended(): string[] {
+    return this.names().filter((name) => this.#processes.get(name)?.running === false);
+  }
+
   async stop(): Promise<void> {
     const processes = [...this.#processes];
+    const ended = this.ended();
     this.#processes.clear();
-    const ended = processes.filter(([, process]) => !process.running).map(([name]) => name);
     await stopProcesses(processes);
     assert.deepEqual(ended, [], `servers that ended by themselves:\n${this.output()}`);
   }
@@ -197,7 +202,7 @@ export class Separate implements Servers {
   }
 }
 
-function numbered(role: string, count: number): string[] {
+export function numbered(role: string, count: number): string[] {
   return Array.from({ length: count }, (_, index) => `${role}-${index + 1}`);
 }
 
