@@ -59,7 +59,8 @@ export class UploadPack {
     if (exit.code === 0) return Readable.from([]);
     // A request that no replica would answer is answered, in git's own words and protocol.
     if (isRefusal(exit)) {
-      return Readable.from([pktLine(`ERR upload-pack: ${gitMessage(exit.stderr)}\n`)]);
+      const reason = gitMessage(exit.stderr).replace(/^git upload-pack: /, "");
+      return Readable.from([pktLine(`ERR upload-pack: ${reason}\n`)]);
     }
     throw new GitmeshError("git-failed", `upload-pack: ${exit.stderr.trim().slice(0, 300) || "was killed"}`);
   }
@@ -85,6 +86,8 @@ async function* answerOf(
 function isRefusal(exit: GitExit): boolean {
   const words = [
     "protocol error",
+    // git says this in its answer too, which is lost when it ends while it is still written to.
+    "not our ref",
     "invalid filter-spec",
     "unexpected line",
     "deepen-not",
