@@ -93,8 +93,8 @@ test("when `gitmesh up` itself is killed its servers stop, and the next start go
     const pids = servers.map((server) => cluster.pid(server));
     await cluster.servers.killSupervisor();
     cluster.servers.start();
+    await waitFor(() => !pids.some((pid) => isRunning(pid)), { what: "the servers of the first start to stop" });
     await cluster.waitServing();
-    assert.ok(!pids.some((pid) => isRunning(pid)));
     await cluster.create("after");
   } finally {
     await cluster.stop();

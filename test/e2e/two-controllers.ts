@@ -21,18 +21,22 @@ export function testTwoControllers(engine: ServerEngine, name: string): void {
   }
   let database: TestDatabase;
   let cluster: Cluster<Separate>;
+  // What a failed start leaves behind.
+  let stop = async (): Promise<void> => {};
   before(async () => {
     database = await startDatabase(engine);
+    stop = () => database.stop();
     // Both at once on an empty database: the migrations of one must not disturb the other.
     cluster = await startServers({ controllers: 2, database: database.url, env: settings });
+    stop = async () => {
+      try {
+        await cluster.stop();
+      } finally {
+        await database.stop();
+      }
+    };
   });
-  after(async () => {
-    try {
-      await cluster.stop();
-    } finally {
-      await database.stop();
-    }
-  });
+  after(() => stop());
 
   afterEach(() => cluster.heal());
 

@@ -67,11 +67,12 @@ export async function startServers(options: ClusterOptions = {}): Promise<Cluste
 
 async function newLayout(options: ClusterOptions): Promise<Layout> {
   const { controllers = 1, nodes = 3, replicas, database, env = {} } = options;
+  const portBase = await freePorts(1 + controllers + nodes + spareNodes);
   const workingDirectory = mkdtempSync(join(tmpdir(), "gitmesh-test-"));
   return {
     workingDirectory,
     dataDirectory: join(workingDirectory, "data"),
-    portBase: await freePorts(1 + controllers + nodes + spareNodes),
+    portBase,
     controllers,
     nodes,
     replicas,
@@ -173,6 +174,8 @@ export class Cluster<S extends Servers = Servers> {
         async () => {
           const ended = this.servers.ended();
           if (ended.length > 0) return `${ended.join(", ")} ended`;
+          // A node that was killed just now still counts as alive; one that is ready has registered.
+          for (const node of this.nodeNames()) assert.ok((await fetch(`${this.nodeUrl(node)}/readyz`)).ok, node);
           const known = await this.nodes(number);
           return known.filter(({ state }) => state === "ALIVE").length >= nodes ? "serving" : undefined;
         },

@@ -1,9 +1,9 @@
 /** Free ports on 127.0.0.1, a row of them, kept from other tests of this machine until the test file ends. */
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { isRunning } from "./processes.ts";
 
@@ -12,13 +12,15 @@ const first = 15_000;
 const rowPorts = 20;
 const rows = 850;
 const attemptsMax = 200;
-const reservations = join(tmpdir(), "gitmesh-test-ports");
+/** A user's own: two users of one machine only find each other's ports taken. */
+const reservations = join(tmpdir(), `gitmesh-test-ports-${userInfo().uid}`);
 
 /** The first of `count` consecutive ports that are free now. */
 export async function freePorts(count: number): Promise<number> {
   if (count > rowPorts) throw new RangeError(`at most ${rowPorts} ports at a time`);
-  mkdirSync(reservations, { recursive: true });
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+    // Again each time: another test that ends removes it when it is empty.
+    mkdirSync(reservations, { recursive: true });
     const base = first + rowPorts * randomInt(rows);
     if (!reserve(base)) continue;
     let free = true;
@@ -34,7 +36,7 @@ function reserve(base: number): boolean {
   for (let attempt = 0; attempt < 2; attempt += 1) {
     try {
       writeFileSync(file, String(process.pid), { flag: "wx" });
-      process.once("exit", () => rmSync(file, { force: true }));
+      process.once("exit", () => giveBack(file));
       return true;
     } catch {
       if (isRunning(ownerOf(file))) return false;
@@ -42,6 +44,15 @@ function reserve(base: number): boolean {
     }
   }
   return false;
+}
+
+function giveBack(file: string): void {
+  rmSync(file, { force: true });
+  try {
+    rmdirSync(reservations);
+  } catch {
+    // Others have ports.
+  }
 }
 
 /** 0 when there is none. */
