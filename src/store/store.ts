@@ -6,6 +6,7 @@
  * given by the caller. Repository ids and node ids are UUIDs (v7) in text form.
  */
 import type { RefName, ObjectId } from "../protocol/ref-name.ts";
+import type { ActivityStore } from "./activity.ts";
 
 export type ObjectFormat = "sha1" | "sha256";
 
@@ -60,6 +61,12 @@ export interface NodeRecord {
   /** Used part of the file system, 0 to 1. */
   readonly diskUsage: number;
   readonly diskFreeBytes: number;
+  /** A person wants its replicas elsewhere. */
+  readonly draining: boolean;
+  /** There is an event of its death, and none of its return yet. */
+  readonly toldDead: boolean;
+  /** Of the operating system over a minute, for each processor; -1 when it is not known. */
+  readonly loadAverage: number;
 }
 
 export interface NewRepository {
@@ -97,6 +104,21 @@ export interface RepositoryQuery {
 export interface RepositoryPage {
   readonly items: readonly RepositoryWithReplicas[];
   readonly next: string | undefined;
+}
+
+export interface RefQuery {
+  /** What the names begin with, as in "refs/heads/". */
+  readonly prefix: RefName;
+  /** Part of what follows the prefix; "" for all. */
+  readonly contains?: RefName | undefined;
+  /** The last name of the page before. */
+  readonly after?: RefName | undefined;
+  readonly limit: number;
+}
+
+export interface LeavingReplica {
+  readonly repositoryId: string;
+  readonly nodeId: string;
 }
 
 export interface StoredRef {
@@ -146,6 +168,10 @@ export interface RefCommit {
   /** How many of the staged replicas must be READY at the commit. */
   readonly writeQuorum: number;
   readonly committedMs: number;
+  /** Who pushes, for people. */
+  readonly actor?: string;
+  /** Time that each replica took to have the objects durably, ms by node id; for people. */
+  readonly stagedMs?: Readonly<Record<string, number>>;
 }
 
 export interface RefResult {
@@ -203,6 +229,8 @@ export interface Heartbeat {
   readonly diskUsage: number;
   readonly diskFreeBytes: number;
   readonly nowMs: number;
+  /** For each processor; absent when the node does not say. */
+  readonly loadAverage?: number | undefined;
   /** Sizes of replicas that changed since the last heartbeat. */
   readonly sizes: readonly { readonly repositoryId: string; readonly sizeBytes: number }[];
 }
@@ -214,7 +242,7 @@ export interface Lease {
   readonly expiresMs: number;
 }
 
-export interface Store {
+export interface Store extends ActivityStore {
   /** For people: "SQLite", "MariaDB", "MySQL", "PostgreSQL". */
   readonly engine: string;
   /** Runs what is missing of the schema; safe when several controllers start at once. */
@@ -229,6 +257,8 @@ export interface Store {
   findRepository(name: string): Promise<RepositoryWithReplicas | undefined>;
   getRepository(id: string): Promise<RepositoryWithReplicas | undefined>;
   listRepositories(query: RepositoryQuery): Promise<RepositoryPage>;
+  /** How many a query without its cursor and limit has. */
+  countMatching(query: Pick<RepositoryQuery, "contains" | "state">): Promise<number>;
   /** Throws "repository-not-found" and, for a new name that is taken, "repository-exists". */
   updateRepository(id: string, patch: RepositoryPatch): Promise<Repository>;
   /** Leaves a tombstone, so that nodes that come back later learn of it. Throws "repository-not-found". */
@@ -241,6 +271,9 @@ export interface Store {
   // Refs
   /** Refs and generation of one moment. Throws "repository-not-found". */
   readRefs(repositoryId: string): Promise<RefsAtGeneration>;
+  /** Some of the refs, in bytewise order of name. */
+  listRefs(repositoryId: string, query: RefQuery): Promise<readonly StoredRef[]>;
+  countRefs(repositoryId: string, prefix: RefName): Promise<number>;
   /** Entries with a generation above `after`, in order, at most `limit`; a gap means that the log was trimmed. */
   readRefLog(repositoryId: string, after: number, limit: number): Promise<readonly RefLogEntry[]>;
   /** The one decision of a push: one transaction that holds the repository's row. */
@@ -270,11 +303,27 @@ export interface Store {
    * Takes a replica out of the store (not off the disk), in a transaction that holds the repository's row, if at
    * least `readyElsewhere` other replicas are READY. False if not.
    */
-  removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number): Promise<boolean>;
+  removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number, reason?: string): Promise<boolean>;
+  /**
+   * Notes that a replica is to leave its node once the wanted number is READY elsewhere, and adds a STALE one on `toNodeId`
+   * if that is given. False if there is no replica on `fromNodeId`, or one on `toNodeId` already.
+   */
+  moveReplica(repositoryId: string, fromNodeId: string, toNodeId: string | undefined, nowMs: number): Promise<boolean>;
+  /** Replicas that are to leave their node, and have not yet. */
+  listLeaving(limit: number): Promise<readonly LeavingReplica[]>;
   /** Repositories that have a replica which is not READY, or more or fewer replicas than wanted; by id after `afterId`. */
   listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]>;
   /** Repository name and state of each replica of a node, by name. */
-  listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]>;
+  listReplicasOfNode(
+    nodeId: string,
+    limit?: number,
+    /** The last name of the page before. */
+    afterName?: string,
+  ): Promise<readonly { readonly name: string; readonly replica: Replica }[]>;
+  /** Number of replicas by node and state. */
+  countReplicas(): Promise<
+    readonly { readonly nodeId: string; readonly state: ReplicaState; readonly count: number }[]
+  >;
 
   // Nodes
   /**
@@ -286,6 +335,10 @@ export interface Store {
   /** False when the node must register again: unknown, or another boot id. */
   recordHeartbeat(heartbeat: Heartbeat): Promise<boolean>;
   listNodes(): Promise<readonly NodeRecord[]>;
+  /** Notes that a node's replicas are to be elsewhere, or no longer. Throws "node-not-found". */
+  setDraining(id: string, draining: boolean): Promise<void>;
+  /** Writes the event of a node's death, or of its return, unless it is written. */
+  tellNodeLife(id: string, alive: boolean): Promise<void>;
   /** Removes a node and its replica records. Throws "node-not-found". */
   removeNode(id: string): Promise<void>;
 

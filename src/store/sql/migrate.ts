@@ -10,11 +10,12 @@ import type { Database } from "./database.ts";
 import type { Engine } from "./engine.ts";
 import { warnOfLostCommits } from "./durability.ts";
 import { initial } from "./migrations/0001-initial.ts";
+import { activity } from "./migrations/0002-activity.ts";
 import type { Migration } from "./migrations/migration.ts";
 import type { Schema } from "./schema.ts";
 
 /** In order; a migration's version is its place, from 1. */
-const migrations: readonly Migration[] = [initial];
+const migrations: readonly Migration[] = [initial, activity];
 const lockWaitMs = 60_000;
 const lockPollMs = 50;
 /** "gitmesh" as a number, for PostgreSQL's advisory locks. */

@@ -4,6 +4,7 @@
  */
 import { promisify } from "node:util";
 import { deflate, deflateSync, inflate, inflateSync } from "node:zlib";
+import type { PushRecord } from "../activity.ts";
 import type { RefChange, RefLogEntry, RefResult } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
 
@@ -21,14 +22,18 @@ export interface LoggedPush extends RefLogEntry {
   readonly refused: readonly RefResult[];
   readonly applyNodeIds: readonly string[];
   readonly staleNodeIds: readonly string[];
+  readonly actor: string;
+  readonly stagedMs: Readonly<Record<string, number>>;
 }
 
-/** The JSON of a part; `apply` and `stale` are in the first. */
+/** The JSON of a part; what is optional is in the first. */
 interface Part {
   readonly changes: [name: string, oldOid: string | null, newOid: string | null, peeled: string | null][];
   readonly refused: [name: string, refusal: string][];
   readonly apply?: readonly string[];
   readonly stale?: readonly string[];
+  readonly actor?: string;
+  readonly staged?: Readonly<Record<string, number>>;
 }
 
 /** Throws a duplicate key error if the push was logged before. */
@@ -100,9 +105,10 @@ export class RefLog {
         parts.push(await decode(row.changes));
         next = { generation: row.generation, part: row.part + 1 };
         if (row.part + 1 < row.parts) continue;
-        const { refused: _refused, applyNodeIds: _apply, staleNodeIds: _stale, ...entry } = assemble(row, parts);
+        const entry = assemble(row, parts);
         parts = [];
-        entries.push(entry);
+        const { generation, pushId, committedMs } = entry;
+        entries.push({ generation, pushId, committedMs, changes: entry.changes });
         changes += entry.changes.length;
         if (changes >= changesMax) break;
       }
@@ -118,6 +124,29 @@ export class RefLog {
     return { generation, pushId, committedMs, changes };
   }
 
+  /** What is told of a push has its first changes only: those of the first part. */
+  async listPushes(repositoryId: string, limit: number): Promise<readonly PushRecord[]> {
+    const rows = await this.#database.read((db) =>
+      db
+        .selectFrom("ref_log")
+        .select(["generation", "push_id", "committed_ms", "changes"])
+        .where("repository_id", "=", repositoryId)
+        .where("part", "=", 0)
+        .orderBy("generation", "desc")
+        .limit(limit)
+        .execute(),
+    );
+    return Promise.all(
+      rows.map(async (row) => {
+        const { generation, pushId, committedMs, actor, changes, stagedMs } = assemble(row, [
+          await decode(row.changes),
+        ]);
+        const refs = changes.map(({ name, oldOid, newOid }) => ({ name, oldOid, newOid }));
+        return { generation, pushId, committedMs, actor, refs, stagedMs };
+      }),
+    );
+  }
+
   async trim(repositoryId: string, keepFrom: number): Promise<void> {
     await this.#database.statement((db) =>
       db.deleteFrom("ref_log").where("repository_id", "=", repositoryId).where("generation", "<", keepFrom).execute(),
@@ -126,7 +155,14 @@ export class RefLog {
 }
 
 function partsOf(push: LoggedPush): Part[] {
-  const first: Part = { changes: [], refused: [], apply: push.applyNodeIds, stale: push.staleNodeIds };
+  const first: Part = {
+    changes: [],
+    refused: [],
+    apply: push.applyNodeIds,
+    stale: push.staleNodeIds,
+    actor: push.actor,
+    staged: push.stagedMs,
+  };
   const parts: Part[] = [first];
   let current = first;
   const withRoom = (): Part => {
@@ -164,6 +200,8 @@ function assemble(
     refused: parts.flatMap((part) => part.refused.map(([name, refusal]) => ({ name, refusal }))),
     applyNodeIds: parts[0]?.apply ?? [],
     staleNodeIds: parts[0]?.stale ?? [],
+    actor: parts[0]?.actor ?? "",
+    stagedMs: parts[0]?.staged ?? {},
   };
 }
 

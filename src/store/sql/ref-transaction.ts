@@ -10,16 +10,19 @@ import { refNameFromBytes } from "../../protocol/ref-name.ts";
 import { decideCommit } from "../commit-rules.ts";
 import type { CommitOutcome, RefCommit } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
+import type { Events } from "./events.ts";
 import { appendToLog, findLoggedPush, type LoggedPush } from "./ref-log.ts";
 import { readConcernedRefs, writeRefs } from "./refs.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
-import type { ReplicaTable, RepositoryTable } from "./schema.ts";
+import { textOf, type ReplicaTable, type RepositoryTable } from "./schema.ts";
 
 export class RefTransaction {
   readonly #database: Database;
+  readonly #events: Events;
 
-  constructor(database: Database) {
+  constructor(database: Database, events: Events) {
     this.#database = database;
+    this.#events = events;
   }
 
   commit(commit: RefCommit): Promise<CommitOutcome> {
@@ -69,6 +72,8 @@ export class RefTransaction {
         ({ state, node_id }) => (state === "READY" || state === "PREPARING") && staged.has(node_id),
       ),
       staleNodeIds: nodeIds(replicas, ({ state, node_id }) => state === "READY" && !staged.has(node_id)),
+      actor: commit.actor ?? "",
+      stagedMs: commit.stagedMs ?? {},
     };
     await this.#write(
       trx,
@@ -110,6 +115,16 @@ export class RefTransaction {
         .where("node_id", "in", push.staleNodeIds)
         .execute();
       await refreshHealth(trx, [repository.id]);
+      const { id, name } = repository;
+      await this.#events.append(
+        trx,
+        push.staleNodeIds.map((nodeId) => ({
+          kind: "replica-stale" as const,
+          repository: { id, name: textOf(name) },
+          nodeId,
+          detail: `missed generation ${generation}`,
+        })),
+      );
     }
   }
 }

@@ -10,7 +10,7 @@ import {
   type RefName,
 } from "../../protocol/ref-name.ts";
 import { directoriesOf } from "../commit-rules.ts";
-import type { RefChange, RefsAtGeneration, RequestedChange, StoredRef } from "../store.ts";
+import type { RefChange, RefQuery, RefsAtGeneration, RequestedChange, StoredRef } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
 
@@ -37,6 +37,44 @@ export class Refs {
   constructor(database: Database, clock: Clock) {
     this.#database = database;
     this.#clock = clock;
+  }
+
+  list(repositoryId: string, { prefix, contains = "", after, limit }: RefQuery): Promise<readonly StoredRef[]> {
+    const part = refNameToBytes(contains);
+    const { kind } = this.#database.engine;
+    const offset = refNameToBytes(prefix).length + 1;
+    return this.#database.read(async (db) => {
+      const rows = await db
+        .selectFrom("refs")
+        .select(["name", "oid", "peeled"])
+        .where("repository_id", "=", repositoryId)
+        .where("name", ">", refNameToBytes(after ?? prefix))
+        .where("name", "<", endOfPrefix(prefix))
+        .$if(contains !== "", (query) =>
+          query.where(
+            kind === "postgres"
+              ? sql<boolean>`position(${part} in substring(name from ${sql.lit(offset)})) > 0`
+              : sql<boolean>`instr(substr(name, ${sql.lit(offset)}), ${part}) > 0`,
+          ),
+        )
+        .orderBy("name")
+        .limit(limit)
+        .execute();
+      return rows.map(refOf);
+    });
+  }
+
+  async count(repositoryId: string, prefix: RefName): Promise<number> {
+    const { count } = await this.#database.read((db) =>
+      db
+        .selectFrom("refs")
+        .select((eb) => eb.fn.countAll<number>().as("count"))
+        .where("repository_id", "=", repositoryId)
+        .where("name", ">", refNameToBytes(prefix))
+        .where("name", "<", endOfPrefix(prefix))
+        .executeTakeFirstOrThrow(),
+    );
+    return count;
   }
 
   async readAll(repositoryId: string): Promise<RefsAtGeneration> {
@@ -250,6 +288,11 @@ export async function writeRefs(
         .execute();
     }
   }
+}
+
+/** The first name above all that begin with the prefix, which ends with "/". */
+function endOfPrefix(prefix: RefName): Buffer {
+  return refNameToBytes(prefix.slice(0, -1) + afterSlash);
 }
 
 /** Bytewise, as names have one character a byte. */

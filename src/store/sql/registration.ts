@@ -6,6 +6,7 @@ import { sql, type Selectable } from "kysely";
 import type { NodeRegistration, RegistrationOutcome } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
+import type { Events } from "./events.ts";
 import { integer } from "./nodes.ts";
 import { lockRepositories, refreshHealth } from "./repository-lock.ts";
 import type { ReplicaTable } from "./schema.ts";
@@ -14,9 +15,11 @@ type ReplicaRow = Pick<Selectable<ReplicaTable>, "repository_id" | "state" | "ge
 
 export class Registrations {
   readonly #database: Database;
+  readonly #events: Events;
 
-  constructor(database: Database) {
+  constructor(database: Database, events: Events) {
     this.#database = database;
+    this.#events = events;
   }
 
   register(registration: NodeRegistration): Promise<RegistrationOutcome> {
@@ -69,7 +72,8 @@ export class Registrations {
       ...(holder === undefined ? [] : await inherit(trx, holder.id, id, nowMs)),
     ];
     await refreshHealth(trx, lockedIds);
-    await saveNode(trx, registration, holder?.id);
+    const bootId = await saveNode(trx, registration, holder?.id);
+    await this.#tell(trx, registration, bootId, stale.length);
     const known = new Set([...placed, ...inherited].map((replica) => replica.repository_id));
     const unknown = [...onDisk.keys()].filter((repositoryId) => !known.has(repositoryId));
     const deleted = await deletedOf(trx, unknown);
@@ -79,6 +83,30 @@ export class Registrations {
       deletedRepositoryIds: unknown.filter((repositoryId) => deleted.has(repositoryId)),
       orphanRepositoryIds: unknown.filter((repositoryId) => !deleted.has(repositoryId)),
     };
+  }
+
+  /** One event for all of it: a node has many replicas. The same start of a node is told once. */
+  async #tell(
+    trx: Executor,
+    { id, url, bootId }: NodeRegistration,
+    bootIdBefore: string | undefined,
+    stale: number,
+  ): Promise<void> {
+    if (bootIdBefore === bootId) return;
+    const state = { draining: 0, told_dead: 0, load_average: -1 };
+    const { numUpdatedRows } = await trx
+      .updateTable("node_states")
+      .set({ told_dead: 0 })
+      .where("node_id", "=", id)
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n)
+      await trx
+        .insertInto("node_states")
+        .values({ ...state, node_id: id })
+        .execute();
+    const kind = bootIdBefore === undefined ? "node-joined" : "node-returned";
+    const behind = stale === 0 ? "" : `, ${stale} replica${stale === 1 ? "" : "s"} to catch up`;
+    await this.#events.append(trx, [{ kind, nodeId: id, detail: `${url}${behind}` }]);
   }
 }
 
@@ -168,8 +196,17 @@ async function inherit(trx: Executor, fromId: string, toId: string, nowMs: numbe
   return ids.filter((id) => !ownIds.has(id));
 }
 
-async function saveNode(trx: Executor, registration: NodeRegistration, holderId: string | undefined): Promise<void> {
-  if (holderId !== undefined) await trx.deleteFrom("nodes").where("id", "=", holderId).execute();
+/** The boot id that the node had before; undefined for a new one. */
+async function saveNode(
+  trx: Executor,
+  registration: NodeRegistration,
+  holderId: string | undefined,
+): Promise<string | undefined> {
+  if (holderId !== undefined) {
+    await trx.deleteFrom("nodes").where("id", "=", holderId).execute();
+    await trx.deleteFrom("node_states").where("node_id", "=", holderId).execute();
+    await trx.deleteFrom("leaving_replicas").where("node_id", "=", holderId).execute();
+  }
   const { id, url, bootId, version, nowMs, diskUsage, diskFreeBytes } = registration;
   const row = {
     url,
@@ -179,12 +216,14 @@ async function saveNode(trx: Executor, registration: NodeRegistration, holderId:
     disk_usage: diskUsage,
     disk_free_bytes: diskFreeBytes,
   };
-  const { numUpdatedRows } = await trx.updateTable("nodes").set(row).where("id", "=", id).executeTakeFirst();
-  if (numUpdatedRows === 0n)
+  const before = await trx.selectFrom("nodes").select("boot_id").where("id", "=", id).executeTakeFirst();
+  if (before !== undefined) await trx.updateTable("nodes").set(row).where("id", "=", id).execute();
+  else
     await trx
       .insertInto("nodes")
       .values({ ...row, id, registered_ms: nowMs })
       .execute();
+  return before?.boot_id;
 }
 
 async function deletedOf(trx: Executor, repositoryIds: readonly string[]): Promise<ReadonlySet<string>> {

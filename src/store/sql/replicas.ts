@@ -1,23 +1,34 @@
 /** Replicas' states. Every change of state holds the repository's row, as a commit does: they follow one another. */
+import type { Selectable } from "kysely";
 import { GitmeshError } from "../../base/errors.ts";
-import type { Replica, ReplicaState } from "../store.ts";
+import type { EventKind } from "../activity.ts";
+import type { LeavingReplica, Replica, ReplicaState } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
+import type { Events } from "./events.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
-import { replicaOf } from "./rows.ts";
-import { textOf } from "./schema.ts";
+import { replicaOf, replicaStateOf } from "./rows.ts";
+import { textOf, type RepositoryTable } from "./schema.ts";
+
+const eventKinds: Readonly<Record<Exclude<ReplicaState, "READY">, EventKind>> = {
+  STALE: "replica-stale",
+  PREPARING: "replica-preparing",
+  QUARANTINED: "replica-quarantined",
+};
 
 interface StateChange {
   readonly from: readonly ReplicaState[];
-  readonly to: ReplicaState;
+  readonly to: Exclude<ReplicaState, "READY">;
   readonly reason: string;
   readonly nowMs: number;
 }
 
 export class Replicas {
   readonly #database: Database;
+  readonly #events: Events;
 
-  constructor(database: Database) {
+  constructor(database: Database, events: Events) {
     this.#database = database;
+    this.#events = events;
   }
 
   async recordApplied(repositoryId: string, generation: number, nodeIds: readonly string[]): Promise<void> {
@@ -51,7 +62,8 @@ export class Replicas {
   promote(repositoryId: string, nodeId: string, fetchedGeneration: number, nowMs: number): Promise<boolean> {
     return this.#database.write(
       async (trx) => {
-        if ((await lockRepository(this.#database, trx, repositoryId)) === undefined) return false;
+        const repository = await lockRepository(this.#database, trx, repositoryId);
+        if (repository === undefined) return false;
         const replica = await trx
           .selectFrom("replicas")
           .select(["state", "generation", "missed_generation"])
@@ -72,6 +84,8 @@ export class Replicas {
           .where("node_id", "=", nodeId)
           .execute();
         await refreshHealth(trx, [repositoryId]);
+        const detail = `complete at generation ${fetchedGeneration}`;
+        await this.#tell(trx, repository, "replica-ready", [nodeId], detail);
         return true;
       },
       { idempotent: false },
@@ -83,47 +97,57 @@ export class Replicas {
     return this.#database.write(
       async (trx) => {
         const repository = await lockRepository(this.#database, trx, repositoryId);
+        return repository !== undefined && this.#add(trx, repository, nodeId, reason, nowMs);
+      },
+      { idempotent: false },
+    );
+  }
+
+  move(repositoryId: string, fromNodeId: string, toNodeId: string | undefined, nowMs: number): Promise<boolean> {
+    return this.#database.write(
+      async (trx) => {
+        const repository = await lockRepository(this.#database, trx, repositoryId);
         if (repository === undefined) return false;
-        // Locked against its removal.
-        const node = await trx
-          .selectFrom("nodes")
-          .select("id")
-          .where("id", "=", nodeId)
-          .$if(this.#database.engine.kind !== "sqlite", (query) => query.forUpdate())
-          .executeTakeFirst();
-        if (node === undefined) throw new GitmeshError("node-not-found", `no repository server has the id ${nodeId}`);
-        const replicas = await trx
+        const place = { repository_id: repositoryId, node_id: fromNodeId };
+        const from = await trx
           .selectFrom("replicas")
-          .select(["node_id", "position"])
+          .select("node_id")
           .where("repository_id", "=", repositoryId)
-          .execute();
-        if (replicas.some((replica) => replica.node_id === nodeId)) return false;
+          .where("node_id", "=", fromNodeId)
+          .executeTakeFirst();
+        if (from === undefined) return false;
+        const reason = "moves here";
+        if (toNodeId !== undefined && !(await this.#add(trx, repository, toNodeId, reason, nowMs))) return false;
+        await forgetLeaving(trx, repositoryId, fromNodeId);
         await trx
-          .insertInto("replicas")
-          .values({
-            repository_id: repositoryId,
-            node_id: nodeId,
-            position: Math.max(-1, ...replicas.map(({ position }) => position)) + 1,
-            state: "STALE",
-            generation: -1,
-            // It has no object of any push so far; generation 0 has none to miss.
-            missed_generation: repository.generation === 0 ? -1 : repository.generation,
-            reason,
-            state_since_ms: nowMs,
-            size_bytes: 0,
-          })
+          .insertInto("leaving_replicas")
+          .values({ ...place, since_ms: nowMs })
           .execute();
-        await refreshHealth(trx, [repositoryId]);
+        await this.#tell(trx, repository, "replica-moving", [fromNodeId], "leaves once the others are complete");
         return true;
       },
       { idempotent: false },
     );
   }
 
-  remove(repositoryId: string, nodeId: string, readyElsewhere: number): Promise<boolean> {
+  async listLeaving(limit: number): Promise<readonly LeavingReplica[]> {
+    const rows = await this.#database.read((db) =>
+      db
+        .selectFrom("leaving_replicas")
+        .select(["repository_id", "node_id"])
+        .orderBy("since_ms")
+        .orderBy("repository_id")
+        .limit(limit)
+        .execute(),
+    );
+    return rows.map(({ repository_id, node_id }) => ({ repositoryId: repository_id, nodeId: node_id }));
+  }
+
+  remove(repositoryId: string, nodeId: string, readyElsewhere: number, reason: string): Promise<boolean> {
     return this.#database.write(
       async (trx) => {
-        if ((await lockRepository(this.#database, trx, repositoryId)) === undefined) return false;
+        const repository = await lockRepository(this.#database, trx, repositoryId);
+        if (repository === undefined) return false;
         const replicas = await trx
           .selectFrom("replicas")
           .select(["node_id", "state"])
@@ -136,14 +160,33 @@ export class Replicas {
           .where("repository_id", "=", repositoryId)
           .where("node_id", "=", nodeId)
           .execute();
+        await forgetLeaving(trx, repositoryId, nodeId);
         await refreshHealth(trx, [repositoryId]);
+        await this.#tell(trx, repository, "replica-removed", [nodeId], reason);
         return true;
       },
       { idempotent: false },
     );
   }
 
-  async listOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
+  async countByState(): Promise<
+    readonly { readonly nodeId: string; readonly state: ReplicaState; readonly count: number }[]
+  > {
+    const rows = await this.#database.read((db) =>
+      db
+        .selectFrom("replicas")
+        .select((eb) => ["node_id", "state", eb.fn.countAll<number>().as("count")])
+        .groupBy(["node_id", "state"])
+        .execute(),
+    );
+    return rows.map(({ node_id, state, count }) => ({ nodeId: node_id, state: replicaStateOf(state), count }));
+  }
+
+  async listOfNode(
+    nodeId: string,
+    limit: number | undefined,
+    afterName: string | undefined,
+  ): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
     const rows = await this.#database.read((db) =>
       db
         .selectFrom("replicas")
@@ -151,7 +194,9 @@ export class Replicas {
         .selectAll("replicas")
         .select("repositories.name")
         .where("replicas.node_id", "=", nodeId)
+        .$if(afterName !== undefined, (query) => query.where("repositories.name", ">", afterName ?? ""))
         .orderBy("repositories.name")
+        .$if(limit !== undefined, (query) => query.limit(limit ?? 0))
         .execute(),
     );
     return rows.map((row) => ({ name: textOf(row.name), replica: replicaOf(row) }));
@@ -166,16 +211,89 @@ export class Replicas {
   ): Promise<number> {
     if (nodeIds.length === 0) return 0;
     return this.#database.write(async (trx: Executor) => {
-      if ((await lockRepository(this.#database, trx, repositoryId)) === undefined) return 0;
-      const { numUpdatedRows } = await trx
-        .updateTable("replicas")
-        .set({ state: to, reason, state_since_ms: nowMs })
+      const repository = await lockRepository(this.#database, trx, repositoryId);
+      if (repository === undefined) return 0;
+      const rows = await trx
+        .selectFrom("replicas")
+        .select("node_id")
         .where("repository_id", "=", repositoryId)
         .where("node_id", "in", nodeIds)
         .where("state", "in", from)
-        .executeTakeFirst();
-      if (numUpdatedRows > 0n) await refreshHealth(trx, [repositoryId]);
-      return Number(numUpdatedRows);
+        .execute();
+      if (rows.length === 0) return 0;
+      const changed = rows.map(({ node_id }) => node_id);
+      await trx
+        .updateTable("replicas")
+        .set({ state: to, reason, state_since_ms: nowMs })
+        .where("repository_id", "=", repositoryId)
+        .where("node_id", "in", changed)
+        .execute();
+      await refreshHealth(trx, [repositoryId]);
+      await this.#tell(trx, repository, eventKinds[to], changed, reason);
+      return changed.length;
     }, options);
   }
+
+  async #add(
+    trx: Executor,
+    repository: Selectable<RepositoryTable>,
+    nodeId: string,
+    reason: string,
+    nowMs: number,
+  ): Promise<boolean> {
+    // Locked against its removal.
+    const node = await trx
+      .selectFrom("nodes")
+      .select("id")
+      .where("id", "=", nodeId)
+      .$if(this.#database.engine.kind !== "sqlite", (query) => query.forUpdate())
+      .executeTakeFirst();
+    if (node === undefined) throw new GitmeshError("node-not-found", `no repository server has the id ${nodeId}`);
+    const replicas = await trx
+      .selectFrom("replicas")
+      .select(["node_id", "position"])
+      .where("repository_id", "=", repository.id)
+      .execute();
+    if (replicas.some((replica) => replica.node_id === nodeId)) return false;
+    await trx
+      .insertInto("replicas")
+      .values({
+        repository_id: repository.id,
+        node_id: nodeId,
+        position: Math.max(-1, ...replicas.map(({ position }) => position)) + 1,
+        state: "STALE",
+        generation: -1,
+        // It has no object of any push so far; generation 0 has none to miss.
+        missed_generation: repository.generation === 0 ? -1 : repository.generation,
+        reason,
+        state_since_ms: nowMs,
+        size_bytes: 0,
+      })
+      .execute();
+    await refreshHealth(trx, [repository.id]);
+    await this.#tell(trx, repository, "replica-added", [nodeId], reason);
+    return true;
+  }
+
+  async #tell(
+    trx: Executor,
+    { id, name }: Selectable<RepositoryTable>,
+    kind: EventKind,
+    nodeIds: readonly string[],
+    detail: string,
+  ): Promise<void> {
+    const repository = { id, name: textOf(name) };
+    await this.#events.append(
+      trx,
+      nodeIds.map((nodeId) => ({ kind, repository, nodeId, detail })),
+    );
+  }
+}
+
+async function forgetLeaving(trx: Executor, repositoryId: string, nodeId: string): Promise<void> {
+  await trx
+    .deleteFrom("leaving_replicas")
+    .where("repository_id", "=", repositoryId)
+    .where("node_id", "=", nodeId)
+    .execute();
 }

@@ -3,16 +3,19 @@ import type { Selectable, SelectQueryBuilder } from "kysely";
 import { GitmeshError } from "../../base/errors.ts";
 import { refNameToBytes } from "../../protocol/ref-name.ts";
 import type { NewRepository, Replica, Repository, RepositoryPatch, RepositoryWithReplicas } from "../store.ts";
-import type { Database } from "./database.ts";
+import type { Database, Executor } from "./database.ts";
+import type { Events } from "./events.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
 import { replicaOf, repositoryOf } from "./rows.ts";
 import { textOf, type ReplicaTable, type RepositoryTable, type Schema } from "./schema.ts";
 
 export class Repositories {
   readonly #database: Database;
+  readonly #events: Events;
 
-  constructor(database: Database) {
+  constructor(database: Database, events: Events) {
     this.#database = database;
+    this.#events = events;
   }
 
   async create(repository: NewRepository): Promise<void> {
@@ -49,6 +52,7 @@ export class Repositories {
         async (trx) => {
           await trx.insertInto("repositories").values(row).execute();
           if (replicas.length > 0) await trx.insertInto("replicas").values(replicas).execute();
+          await this.#events.append(trx, [{ kind: "repository-created", repository }]);
         },
         { idempotent: false },
       ),
@@ -81,7 +85,9 @@ export class Repositories {
           if (Object.keys(set).length === 0) return repositoryOf(row);
           await trx.updateTable("repositories").set(set).where("id", "=", id).execute();
           if (replicasWanted !== undefined) await refreshHealth(trx, [id]);
-          return repositoryOf({ ...row, ...set });
+          const updated = repositoryOf({ ...row, ...set });
+          await this.#tellChanges(trx, repositoryOf(row), updated);
+          return updated;
         },
         { idempotent: true },
       ),
@@ -103,11 +109,15 @@ export class Repositories {
         await trx.deleteFrom("refs").where("repository_id", "=", id).execute();
         await trx.deleteFrom("ref_log").where("repository_id", "=", id).execute();
         await trx.deleteFrom("replicas").where("repository_id", "=", id).execute();
+        await trx.deleteFrom("leaving_replicas").where("repository_id", "=", id).execute();
+        await trx.deleteFrom("work").where("repository_id", "=", id).execute();
         await trx.deleteFrom("repositories").where("id", "=", id).execute();
         await trx
           .insertInto("tombstones")
           .values({ repository_id: id, name: textOf(row.name), deleted_ms: nowMs })
           .execute();
+        const repository = { id, name: textOf(row.name) };
+        await this.#events.append(trx, [{ kind: "repository-deleted", repository }]);
         return replicas.map(replicaOf);
       },
       { idempotent: false },
@@ -127,6 +137,18 @@ export class Repositories {
       return Promise.all([count.executeTakeFirstOrThrow(), count.where("degraded", "=", 1).executeTakeFirstOrThrow()]);
     });
     return { total: total.count, degraded: degraded.count };
+  }
+
+  /** What is the same as before is no event. */
+  async #tellChanges(trx: Executor, before: Repository, after: Repository): Promise<void> {
+    const repository = { id: after.id, name: after.name };
+    const detail = changesBetween(before, after);
+    await this.#events.append(trx, [
+      ...(before.name === after.name
+        ? []
+        : [{ kind: "repository-renamed" as const, repository, detail: `was ${before.name}` }]),
+      ...(detail === "" ? [] : [{ kind: "repository-changed" as const, repository, detail }]),
+    ]);
   }
 
   /** One round trip: this is on the way of every read. */
@@ -172,6 +194,22 @@ export class Repositories {
       throw new GitmeshError("repository-exists", `there is a repository named ${name}`, { cause: error });
     }
   }
+}
+
+/** In words; "" when only the name differs. */
+function changesBetween(before: Repository, after: Repository): string {
+  const changes: string[] = [];
+  const short = (name: string): string => name.replace(/^refs\/heads\//, "");
+  if (before.replicasWanted !== after.replicasWanted)
+    changes.push(`replicas ${before.replicasWanted} -> ${after.replicasWanted}`);
+  if (before.defaultBranch !== after.defaultBranch)
+    changes.push(`default branch ${short(before.defaultBranch)} -> ${short(after.defaultBranch)}`);
+  if (before.description !== after.description) changes.push("description");
+  if (before.denyDeletes !== after.denyDeletes)
+    changes.push(after.denyDeletes ? "deletes are refused" : "deletes are allowed");
+  if (before.denyNonFastForwards !== after.denyNonFastForwards)
+    changes.push(after.denyNonFastForwards ? "non-fast-forwards are refused" : "non-fast-forwards are allowed");
+  return changes.join(", ");
 }
 
 type JoinedQuery = SelectQueryBuilder<

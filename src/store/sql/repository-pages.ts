@@ -1,6 +1,7 @@
 /** Lists of repositories, by keyset: a page costs the same wherever it is. */
 import { sql } from "kysely";
 import { GitmeshError } from "../../base/errors.ts";
+import type { PushedRepository } from "../activity.ts";
 import type { Replica, RepositoryPage, RepositoryQuery, RepositoryWithReplicas } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
@@ -58,6 +59,34 @@ export class RepositoryPages {
         ? encodeCursor(sort, { key: column === "name" ? undefined : last[column], name: textOf(last.name) })
         : undefined;
     return { items: await this.#database.read((db) => withReplicas(db, page)), next };
+  }
+
+  async countMatching({ contains, state }: Pick<RepositoryQuery, "contains" | "state">): Promise<number> {
+    const { count } = await this.#database.read((db) => {
+      let select = db.selectFrom("repositories").select((eb) => eb.fn.countAll<number>().as("count"));
+      if (contains !== undefined && contains !== "") select = select.where(this.#contains(contains));
+      if (state !== undefined) select = select.where("degraded", "=", state === "degraded" ? 1 : 0);
+      return select.executeTakeFirstOrThrow();
+    });
+    return count;
+  }
+
+  async listPushedSince(sinceMs: number, limit: number): Promise<readonly PushedRepository[]> {
+    const rows = await this.#database.read((db) =>
+      db
+        .selectFrom("repositories")
+        .select(["id", "name", "generation", "pushed_ms"])
+        .where("pushed_ms", ">=", sinceMs)
+        .orderBy("pushed_ms", "desc")
+        .limit(limit)
+        .execute(),
+    );
+    return rows.map(({ id, name, generation, pushed_ms }) => ({
+      id,
+      name: textOf(name),
+      generation,
+      pushedMs: pushed_ms,
+    }));
   }
 
   async listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]> {

@@ -2,7 +2,12 @@
 import type { Selectable } from "kysely";
 import { refNameFromBytes } from "../../protocol/ref-name.ts";
 import type { NodeRecord, ObjectFormat, Replica, ReplicaState, Repository } from "../store.ts";
-import { textOf, type NodeTable, type ReplicaTable, type RepositoryTable } from "./schema.ts";
+import { textOf, type NodeStateTable, type NodeTable, type ReplicaTable, type RepositoryTable } from "./schema.ts";
+
+/** A node with its state, if it has one. */
+type NodeRow = Selectable<NodeTable> & {
+  [K in Exclude<keyof NodeStateTable, "node_id">]: Selectable<NodeStateTable>[K] | null;
+};
 
 export function repositoryOf(row: Selectable<RepositoryTable>): Repository {
   return {
@@ -33,7 +38,7 @@ export function replicaOf(row: Selectable<ReplicaTable>): Replica {
   };
 }
 
-export function nodeOf(row: Selectable<NodeTable>): NodeRecord {
+export function nodeOf(row: NodeRow): NodeRecord {
   return {
     id: row.id,
     url: row.url,
@@ -43,6 +48,9 @@ export function nodeOf(row: Selectable<NodeTable>): NodeRecord {
     heartbeatMs: row.heartbeat_ms,
     diskUsage: row.disk_usage,
     diskFreeBytes: row.disk_free_bytes,
+    draining: row.draining === 1,
+    toldDead: row.told_dead === 1,
+    loadAverage: row.load_average ?? -1,
   };
 }
 
@@ -51,7 +59,7 @@ function objectFormatOf(text: string): ObjectFormat {
   throw new Error(`unknown object format in the store: ${text}`);
 }
 
-function replicaStateOf(text: string): ReplicaState {
+export function replicaStateOf(text: string): ReplicaState {
   if (text === "PREPARING" || text === "READY" || text === "STALE" || text === "QUARANTINED") return text;
   throw new Error(`unknown replica state in the store: ${text}`);
 }

@@ -3,7 +3,7 @@
  * that case and accents are distinct and order is bytewise; object ids are text, which every driver gives without a
  * conversion. Flags are 0 or 1.
  */
-import type { ColumnType } from "kysely";
+import type { ColumnType, Generated } from "kysely";
 
 /** Bytes: given as a Buffer, read as one or as a Uint8Array. */
 export type Bytes = ColumnType<Uint8Array, Uint8Array, Uint8Array>;
@@ -83,6 +83,51 @@ export interface LeaseTable {
   readonly expires_ms: number;
 }
 
+export interface EventTable {
+  readonly id: Generated<number>;
+  readonly at_ms: number;
+  readonly kind: string;
+  readonly repository_id: string;
+  readonly repository_name: ByteText;
+  readonly node_id: string;
+  readonly detail: string;
+}
+
+export interface WorkTable {
+  readonly repository_id: string;
+  readonly node_id: string;
+  readonly repository_name: ByteText;
+  readonly kind: string;
+  readonly state: string;
+  readonly started_ms: number;
+  readonly updated_ms: number;
+  readonly progress: number;
+  readonly detail: string;
+  readonly failures: number;
+}
+
+export interface SampleTable {
+  readonly minute_ms: number;
+  readonly subject: string;
+  readonly numbers: string;
+}
+
+/** What is known of a node beside its record; no row is all false. */
+export interface NodeStateTable {
+  readonly node_id: string;
+  readonly draining: number;
+  /** There is an event of its death, and none of its return yet. */
+  readonly told_dead: number;
+  readonly load_average: number;
+}
+
+/** Replicas that a person wants off their node. */
+export interface LeavingReplicaTable {
+  readonly repository_id: string;
+  readonly node_id: string;
+  readonly since_ms: number;
+}
+
 export interface MigrationTable {
   readonly version: number;
   readonly name: string;
@@ -97,6 +142,11 @@ export interface Schema {
   readonly tombstones: TombstoneTable;
   readonly nodes: NodeTable;
   readonly leases: LeaseTable;
+  readonly events: EventTable;
+  readonly work: WorkTable;
+  readonly samples: SampleTable;
+  readonly node_states: NodeStateTable;
+  readonly leaving_replicas: LeavingReplicaTable;
   readonly schema_migrations: MigrationTable;
 }
 

@@ -2,27 +2,42 @@
 import { sql } from "kysely";
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/log.ts";
+import type { RefName } from "../../protocol/ref-name.ts";
+import type {
+  ClusterEvent,
+  EventQuery,
+  NewEvent,
+  PushedRepository,
+  PushRecord,
+  Sample,
+  WorkRecord,
+} from "../activity.ts";
 import type {
   CommitOutcome,
   Heartbeat,
   Lease,
+  LeavingReplica,
   NewRepository,
   NodeRecord,
   NodeRegistration,
   RefCommit,
   RefLogEntry,
+  RefQuery,
   RefsAtGeneration,
   RegistrationOutcome,
   Replica,
+  ReplicaState,
   Repository,
   RepositoryPage,
   RepositoryPatch,
   RepositoryQuery,
   RepositoryWithReplicas,
   Store,
+  StoredRef,
 } from "../store.ts";
 import { Database } from "./database.ts";
 import type { Engine } from "./engine.ts";
+import { Events } from "./events.ts";
 import { Leases } from "./leases.ts";
 import { migrate } from "./migrate.ts";
 import { Nodes } from "./nodes.ts";
@@ -33,6 +48,8 @@ import { Registrations } from "./registration.ts";
 import { Replicas } from "./replicas.ts";
 import { Repositories } from "./repositories.ts";
 import { RepositoryPages } from "./repository-pages.ts";
+import { Samples } from "./samples.ts";
+import { Work } from "./work.ts";
 
 export class SqlStore implements Store {
   readonly #database: Database;
@@ -47,19 +64,25 @@ export class SqlStore implements Store {
   readonly #nodes: Nodes;
   readonly #registrations: Registrations;
   readonly #leases: Leases;
+  readonly #events: Events;
+  readonly #work: Work;
+  readonly #samples: Samples;
 
   constructor(engine: Engine, clock: Clock, log: Logger | undefined) {
     this.#database = new Database(engine, clock);
     this.#clock = clock;
     this.#log = log;
-    this.#repositories = new Repositories(this.#database);
+    this.#events = new Events(this.#database, clock);
+    this.#work = new Work(this.#database);
+    this.#samples = new Samples(this.#database);
+    this.#repositories = new Repositories(this.#database, this.#events);
     this.#pages = new RepositoryPages(this.#database);
     this.#refs = new Refs(this.#database, clock);
     this.#refLog = new RefLog(this.#database);
-    this.#refTransaction = new RefTransaction(this.#database);
-    this.#replicas = new Replicas(this.#database);
-    this.#nodes = new Nodes(this.#database);
-    this.#registrations = new Registrations(this.#database);
+    this.#refTransaction = new RefTransaction(this.#database, this.#events);
+    this.#replicas = new Replicas(this.#database, this.#events);
+    this.#nodes = new Nodes(this.#database, this.#events);
+    this.#registrations = new Registrations(this.#database, this.#events);
     this.#leases = new Leases(this.#database);
   }
 
@@ -95,6 +118,10 @@ export class SqlStore implements Store {
     return this.#pages.list(query);
   }
 
+  countMatching(query: Pick<RepositoryQuery, "contains" | "state">): Promise<number> {
+    return this.#pages.countMatching(query);
+  }
+
   updateRepository(id: string, patch: RepositoryPatch): Promise<Repository> {
     return this.#repositories.update(id, patch);
   }
@@ -113,6 +140,14 @@ export class SqlStore implements Store {
 
   readRefs(repositoryId: string): Promise<RefsAtGeneration> {
     return this.#refs.readAll(repositoryId);
+  }
+
+  listRefs(repositoryId: string, query: RefQuery): Promise<readonly StoredRef[]> {
+    return this.#refs.list(repositoryId, query);
+  }
+
+  countRefs(repositoryId: string, prefix: RefName): Promise<number> {
+    return this.#refs.count(repositoryId, prefix);
   }
 
   readRefLog(repositoryId: string, after: number, limit: number): Promise<readonly RefLogEntry[]> {
@@ -155,16 +190,34 @@ export class SqlStore implements Store {
     return this.#replicas.add(repositoryId, nodeId, reason, nowMs);
   }
 
-  removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number): Promise<boolean> {
-    return this.#replicas.remove(repositoryId, nodeId, readyElsewhere);
+  removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number, reason = ""): Promise<boolean> {
+    return this.#replicas.remove(repositoryId, nodeId, readyElsewhere, reason);
+  }
+
+  moveReplica(repositoryId: string, fromNodeId: string, toNodeId: string | undefined, nowMs: number): Promise<boolean> {
+    return this.#replicas.move(repositoryId, fromNodeId, toNodeId, nowMs);
+  }
+
+  listLeaving(limit: number): Promise<readonly LeavingReplica[]> {
+    return this.#replicas.listLeaving(limit);
   }
 
   listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]> {
     return this.#pages.listUnhealthy(afterId, limit);
   }
 
-  listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
-    return this.#replicas.listOfNode(nodeId);
+  listReplicasOfNode(
+    nodeId: string,
+    limit?: number,
+    afterName?: string,
+  ): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
+    return this.#replicas.listOfNode(nodeId, limit, afterName);
+  }
+
+  countReplicas(): Promise<
+    readonly { readonly nodeId: string; readonly state: ReplicaState; readonly count: number }[]
+  > {
+    return this.#replicas.countByState();
   }
 
   async registerNode(registration: NodeRegistration): Promise<RegistrationOutcome> {
@@ -184,6 +237,14 @@ export class SqlStore implements Store {
     return this.#nodes.list();
   }
 
+  setDraining(id: string, draining: boolean): Promise<void> {
+    return this.#nodes.setDraining(id, draining);
+  }
+
+  tellNodeLife(id: string, alive: boolean): Promise<void> {
+    return this.#nodes.tellLife(id, alive);
+  }
+
   removeNode(id: string): Promise<void> {
     return this.#nodes.remove(id);
   }
@@ -194,5 +255,61 @@ export class SqlStore implements Store {
 
   releaseLease(name: string, holder: string): Promise<void> {
     return this.#leases.release(name, holder);
+  }
+
+  addEvent(event: NewEvent): Promise<void> {
+    return this.#events.add(event);
+  }
+
+  listEvents(query: EventQuery): Promise<readonly ClusterEvent[]> {
+    return this.#events.list(query);
+  }
+
+  readEventsAfter(after: number, limit: number): Promise<readonly ClusterEvent[]> {
+    return this.#events.readAfter(after, limit);
+  }
+
+  newestEventId(): Promise<number> {
+    return this.#events.newestId();
+  }
+
+  trimEvents(beforeMs: number, keepMax: number): Promise<void> {
+    return this.#events.trim(beforeMs, keepMax);
+  }
+
+  listPushes(repositoryId: string, limit: number): Promise<readonly PushRecord[]> {
+    return this.#refLog.listPushes(repositoryId, limit);
+  }
+
+  listPushedSince(sinceMs: number, limit: number): Promise<readonly PushedRepository[]> {
+    return this.#pages.listPushedSince(sinceMs, limit);
+  }
+
+  saveWork(work: WorkRecord): Promise<void> {
+    return this.#work.save(work);
+  }
+
+  removeWork(repositoryId: string, nodeId: string): Promise<void> {
+    return this.#work.remove(repositoryId, nodeId);
+  }
+
+  listWork(limit: number): Promise<readonly WorkRecord[]> {
+    return this.#work.list(limit);
+  }
+
+  trimWork(beforeMs: number): Promise<void> {
+    return this.#work.trim(beforeMs);
+  }
+
+  saveSamples(samples: readonly Sample[]): Promise<void> {
+    return this.#samples.save(samples);
+  }
+
+  listSamples(sinceMs: number, subject?: string): Promise<readonly Sample[]> {
+    return this.#samples.list(sinceMs, subject);
+  }
+
+  trimSamples(beforeMs: number): Promise<void> {
+    return this.#samples.trim(beforeMs);
   }
 }

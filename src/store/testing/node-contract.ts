@@ -35,6 +35,9 @@ export function nodeContract(store: () => Store, factory: StoreFactory): void {
           heartbeatMs: 20_000,
           diskUsage: 0.5,
           diskFreeBytes: 5_000_000_000_000,
+          draining: false,
+          toldDead: false,
+          loadAverage: -1,
         },
       ],
     );

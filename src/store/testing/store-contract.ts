@@ -1,6 +1,7 @@
 /** What every store does: one suite, run over each engine by ../store.test.ts. */
 import assert from "node:assert/strict";
 import { after, before, describe } from "node:test";
+import { activityContract } from "./activity-contract.ts";
 import { nodeContract } from "./node-contract.ts";
 import { refContract } from "./ref-contract.ts";
 import { replicaContract } from "./replica-contract.ts";
@@ -23,4 +24,5 @@ export function storeContract(factory: StoreFactory): void {
   void describe("refs", () => refContract(store, factory));
   void describe("replicas", () => replicaContract(store));
   void describe("nodes", () => nodeContract(store, factory));
+  void describe("activity", () => activityContract(store));
 }

@@ -1,0 +1,45 @@
+/** Numbers by the minute, for charts. */
+import type { Sample } from "../activity.ts";
+import type { Database } from "./database.ts";
+
+export class Samples {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  save(samples: readonly Sample[]): Promise<void> {
+    return this.#database.write(
+      async (trx) => {
+        for (const { minuteMs, subject, numbers } of samples) {
+          const place = { minute_ms: minuteMs, subject };
+          await trx.deleteFrom("samples").where("minute_ms", "=", minuteMs).where("subject", "=", subject).execute();
+          await trx
+            .insertInto("samples")
+            .values({ ...place, numbers })
+            .execute();
+        }
+      },
+      { idempotent: true, retryDuplicates: true },
+    );
+  }
+
+  async list(sinceMs: number, subject: string | undefined): Promise<readonly Sample[]> {
+    const rows = await this.#database.read((db) =>
+      db
+        .selectFrom("samples")
+        .selectAll()
+        .where("minute_ms", ">=", sinceMs)
+        .$if(subject !== undefined, (query) => query.where("subject", "=", subject ?? ""))
+        .orderBy("minute_ms")
+        .orderBy("subject")
+        .execute(),
+    );
+    return rows.map((row) => ({ minuteMs: row.minute_ms, subject: row.subject, numbers: row.numbers }));
+  }
+
+  async trim(beforeMs: number): Promise<void> {
+    await this.#database.statement((db) => db.deleteFrom("samples").where("minute_ms", "<", beforeMs).execute());
+  }
+}
