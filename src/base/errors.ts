@@ -90,6 +90,12 @@ export const errorCatalogue = {
     remedy: "Stop it and wait until its replicas are rebuilt elsewhere, then remove it.",
     fault: "user",
   },
+  "move-refused": {
+    status: 409,
+    title: "The replica cannot be moved so",
+    remedy: "Choose a live repository server with room that has no replica of it.",
+    fault: "user",
+  },
   "generation-gap": {
     status: 409,
     title: "The replica is not at the generation that the change starts from",

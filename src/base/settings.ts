@@ -84,6 +84,12 @@ export const controllerSettingsSchema = z.object({
   fetchRequestBytesMax: bytes.default(64 * 1024 ** 2).describe("Largest request of a fetch (wants and haves)"),
   jsonBytesMax: bytes.default(64 * 1024).describe("Largest body of a REST request"),
   refSnapshotBytesMax: bytes.default(64 * 1024 ** 2).describe("Memory for cached ref snapshots"),
+  eventKeepMs: z.coerce
+    .number()
+    .int()
+    .min(60_000)
+    .default(30 * 86_400_000)
+    .describe("How long events (what changed the cluster) are kept"),
   refLogKeep: count.default(10_000).describe("Ref log entries kept of each repository"),
 });
 export type ControllerSettings = z.infer<typeof controllerSettingsSchema>;

@@ -28,6 +28,10 @@ const node: NodeView = {
   registeredAt: 0,
   diskUsage: 0.231,
   diskFree: 1,
+  draining: false,
+  silentMs: 0,
+  load: 0,
+  replicas: { READY: 0, PREPARING: 0, STALE: 0, QUARANTINED: 0 },
   version: "1.2.3",
   repos: [],
 };
@@ -47,8 +51,17 @@ const repository: RepositoryView = {
   size: 1_500_000,
   primaryNode: node.url,
   nodes: [
-    { url: node.url, status: "READY", generation: 7, nodeId: "n1", reason: "", size: 1 },
-    { url: "http://127.0.0.1:8083", status: "STALE", generation: 6, nodeId: "n2", reason: evil, size: 1 },
+    { url: node.url, status: "READY", generation: 7, nodeId: "n1", reason: "", size: 1, since: 0, leaving: false },
+    {
+      url: "http://127.0.0.1:8083",
+      status: "STALE",
+      generation: 6,
+      nodeId: "n2",
+      reason: evil,
+      size: 1,
+      since: 0,
+      leaving: false,
+    },
   ],
 };
 

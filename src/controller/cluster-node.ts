@@ -8,6 +8,12 @@ export interface ClusterNode {
   readonly heartbeatMs: number;
   readonly diskUsage: number;
   readonly diskFreeBytes: number;
+  /** A person wants its replicas elsewhere. */
+  readonly draining: boolean;
+  /** There is an event of its death, and none of its return yet. */
+  readonly toldDead: boolean;
+  /** Of its operating system over a minute, for each processor; -1 when it is not known. */
+  readonly loadAverage: number;
   /** Its heartbeats arrive. */
   readonly alive: boolean;
   /** It failed to answer this controller a moment ago; asked again only when nobody else can answer. */

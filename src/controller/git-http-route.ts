@@ -2,6 +2,7 @@
  * The git endpoints (gitprotocol-http): URL and headers in, operation out. Refusals are plain text, which git shows as
  * "remote: ..." when it gets them for `info/refs`.
  */
+import type { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Clock } from "../base/clock.ts";
 import { GitmeshError } from "../base/errors.ts";
@@ -11,6 +12,7 @@ import { parseGitProtocol, receivePackAdvertisement } from "../protocol/advertis
 import { repositoryNameFromUrlPath } from "../protocol/repository-name.ts";
 import type { RepositoryWithReplicas, Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
+import type { Metrics } from "./metrics.ts";
 import type { ReceivePack } from "./receive-pack.ts";
 import type { RefSnapshots } from "./ref-snapshot.ts";
 import { decodedBody, wholeBody } from "./request-body.ts";
@@ -23,6 +25,7 @@ export interface GitHttpDependencies {
   readonly snapshots: RefSnapshots;
   readonly uploadPack: UploadPack;
   readonly receivePack: ReceivePack;
+  readonly metrics: Metrics;
   readonly settings: ControllerSettings;
   readonly clock: Clock;
   /** As clients see it, "gitmesh/0.1.0". */
@@ -67,17 +70,35 @@ async function answer(deps: GitHttpDependencies, request: FastifyRequest, reply:
   }
   checkContentType(request, asked.service);
   endUnreadUpload(request, reply, deps.clock);
-  const encoded = rawBody(request);
-  const body =
-    asked.service === "git-upload-pack"
-      ? await deps.uploadPack.handle({
-          repository,
-          gitProtocol: gitProtocolOf(request),
-          body: await wholeBody(decodedBody(encoded), deps.settings.fetchRequestBytesMax),
-          signal: clientSignal(reply),
-        })
-      : (await deps.receivePack.handle({ repository, body: decodedBody(encoded), requestId: request.id })).body;
+  countTraffic(deps.metrics, request, reply);
+  const body = await call(deps, asked.service, repository, request, reply);
   return reply.type(`application/x-${asked.service}-result`).send(body);
+}
+
+async function call(
+  deps: GitHttpDependencies,
+  service: Service,
+  repository: RepositoryWithReplicas,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<Buffer | Readable> {
+  const encoded = decodedBody(rawBody(request));
+  if (service === "git-receive-pack") {
+    const { ip, id: requestId } = request;
+    return (await deps.receivePack.handle({ repository, body: encoded, requestId, actor: ip })).body;
+  }
+  const body = await wholeBody(encoded, deps.settings.fetchRequestBytesMax);
+  const signal = clientSignal(reply);
+  const answered = await deps.uploadPack.handle({ repository, gitProtocol: gitProtocolOf(request), body, signal });
+  deps.metrics.fetched(body);
+  return answered;
+}
+
+/** Bytes on the connection while this request was on it. */
+function countTraffic(metrics: Metrics, request: FastifyRequest, reply: FastifyReply): void {
+  const { socket } = request.raw;
+  const { bytesRead, bytesWritten } = socket;
+  reply.raw.once("close", () => metrics.moved(socket.bytesRead - bytesRead, socket.bytesWritten - bytesWritten));
 }
 
 /**

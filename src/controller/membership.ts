@@ -159,6 +159,7 @@ export class Membership {
 
   #view({ record, silentMs, suspectUntilMs }: Observed): ClusterNode {
     const { id, url, version, registeredMs, heartbeatMs, diskUsage, diskFreeBytes } = record;
+    const { draining, toldDead, loadAverage } = record;
     return {
       id,
       url,
@@ -167,6 +168,9 @@ export class Membership {
       heartbeatMs,
       diskUsage,
       diskFreeBytes,
+      draining,
+      toldDead,
+      loadAverage,
       alive: silentMs < this.#options.nodeTimeoutMs,
       suspect: suspectUntilMs > this.#options.clock.monotonicMs(),
       silentMs,

@@ -14,12 +14,14 @@ import { firstSecret } from "../base/secret.ts";
 import {
   applyResponseSchema,
   catchUpResultSchema,
+  commitsResponseSchema,
   nodePaths,
   replicaStatusSchema,
   stageResultSchema,
   type ApplyRequest,
   type CatchUpHeader,
   type CatchUpResult,
+  type CommitSummary,
   type FetchTipsRequest,
   type ReplicaDescription,
   type ReplicaStatus,
@@ -99,6 +101,12 @@ export class NodeClient {
 
   async replicaStatus(nodeUrl: string, repositoryId: string): Promise<ReplicaStatus> {
     return parse(replicaStatusSchema, await this.#json("GET", nodeUrl, nodePaths.replica(repositoryId), undefined));
+  }
+
+  /** What a replica knows of these commits; those that it does not have are left out. */
+  async commits(nodeUrl: string, repositoryId: string, oids: readonly ObjectId[]): Promise<readonly CommitSummary[]> {
+    const answer = await this.#json("POST", nodeUrl, nodePaths.commits(repositoryId), { oids });
+    return parse(commitsResponseSchema, answer).commits;
   }
 
   /** "behind" with the replica's generation when it is not yet at `request.base`. `timeoutMs` bounds the whole call. */

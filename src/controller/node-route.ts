@@ -15,7 +15,7 @@ export interface NodeRouteDependencies {
   readonly membership: Membership;
 }
 
-const idParameter = z.object({
+export const idParameter = z.object({
   id: z.string().max(2048).describe("Id, HOST:PORT or (encoded) URL of the repository server"),
 });
 const namesInAnswerMax = 5;
@@ -38,8 +38,9 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
       await membership.refresh();
       const nodes = membership.nodes().toSorted((one, other) => one.url.localeCompare(other.url));
       const withReplicas = request.query.repos !== "false";
+      const counts = await store.countReplicas();
       return Promise.all(
-        nodes.map(async (node) => nodeView(node, withReplicas ? await store.listReplicasOfNode(node.id) : [])),
+        nodes.map(async (node) => nodeView(node, withReplicas ? await store.listReplicasOfNode(node.id) : [], counts)),
       );
     },
   );
@@ -51,12 +52,14 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
         summary: "Show a repository server",
         tags: ["nodes"],
         params: idParameter,
-        response: { 200: nodeViewSchema, ...problems(404, 503) },
+        querystring: listNodesQuerySchema,
+        response: { 200: nodeViewSchema, ...problems(400, 404, 503) },
       },
     },
     async (request) => {
       const node = await findNode(membership, request.params.id);
-      return nodeView(node, await store.listReplicasOfNode(node.id));
+      const replicas = request.query.repos === "false" ? [] : await store.listReplicasOfNode(node.id);
+      return nodeView(node, replicas, await store.countReplicas());
     },
   );
 
@@ -92,7 +95,7 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
 }
 
 /** By id, HOST:PORT or URL. Throws "node-not-found". */
-async function findNode(membership: Membership, id: string): Promise<ClusterNode> {
+export async function findNode(membership: Membership, id: string): Promise<ClusterNode> {
   await membership.refresh();
   const wanted = id.replace(/\/+$/, "");
   const found = membership

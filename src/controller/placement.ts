@@ -16,12 +16,12 @@ export interface PlacementRules {
 const usageStep = 0.05;
 
 /**
- * Every node that may take a replica, best first: live before suspect before dead, then the most room, then the
- * fewest replicas given to it lately, then by chance.
+ * Every node that may take a replica (one that is draining may not), best first: live before suspect before dead,
+ * then the most room, then the fewest replicas given to it lately, then by chance.
  */
 export function rankNodes(nodes: readonly ClusterNode[], rules: PlacementRules): readonly ClusterNode[] {
   return nodes
-    .filter((node) => node.diskUsage < rules.diskUsageMax && !rules.exclude.has(node.id))
+    .filter((node) => !node.draining && node.diskUsage < rules.diskUsageMax && !rules.exclude.has(node.id))
     .map((node) => ({
       node,
       key: [

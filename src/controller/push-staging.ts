@@ -44,7 +44,13 @@ export interface Report {
 }
 
 export type PushStagingOutcome =
-  | { readonly kind: "staged"; readonly admitted: Admitted; readonly nodeIds: readonly string[] }
+  | {
+      readonly kind: "staged";
+      readonly admitted: Admitted;
+      readonly nodeIds: readonly string[];
+      /** Time that each replica took, ms by node id; for people. */
+      readonly stagedMs: Readonly<Record<string, number>>;
+    }
   | ({ readonly kind: "refused" } & Report);
 
 export class PushStaging {
@@ -61,7 +67,7 @@ export class PushStaging {
     // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
     if (tips.length === 0) {
       await drain(push.pack());
-      return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId) };
+      return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId), stagedMs: {} };
     }
     const staged = await this.#stream(push, tips, onProgress);
     this.#report(staged, log);
@@ -76,7 +82,8 @@ export class PushStaging {
     }
     const helped = await this.#helpOthers(push, tips, staged.results, verdict, log);
     const nodeIds = [...verdict.nodeIds, ...helped];
-    return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds };
+    const { stagedMs } = staged;
+    return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds, stagedMs };
   }
 
   async #stream(push: PushToStage, tips: StageHeader["tips"], onProgress: (text: string) => void): Promise<StagedPack> {

@@ -17,8 +17,9 @@ import { reportStatus } from "../protocol/report-status.ts";
 import type { CommitOutcome, Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
 import type { ReplicaApplier } from "./apply.ts";
 import type { Membership } from "./membership.ts";
+import type { Metrics } from "./metrics.ts";
 import type { NodeClient } from "./node-client.ts";
-import { refuseAll, requestedChanges, type Admitted } from "./push-commands.ts";
+import { refuseAll, requestedChanges } from "./push-commands.ts";
 import { drain, PushStaging, type PushStagingOutcome, type Report } from "./push-staging.ts";
 import { routeWrite, type WriteTarget } from "./router.ts";
 
@@ -29,6 +30,7 @@ export interface ReceivePackDependencies {
   readonly nodeClient: NodeClient;
   readonly membership: Membership;
   readonly applier: ReplicaApplier;
+  readonly metrics: Metrics;
   readonly settings: ControllerSettings;
   readonly clock: Clock;
   readonly log: Logger;
@@ -39,6 +41,8 @@ export interface ReceivePackInput {
   /** The request's body, decoded. Its error is the client's going away. */
   readonly body: AsyncIterable<Uint8Array>;
   readonly requestId: string;
+  /** Who pushes, for people. */
+  readonly actor: string;
 }
 
 export class ReceivePack {
@@ -78,7 +82,7 @@ export class ReceivePack {
       return { body: answer.stream };
     }
     const answer = new Answer(request, this.#deps.clock);
-    void this.#push(repository, route.targets, writeQuorum, request, reader, answer, input.requestId);
+    void this.#push(repository, route.targets, writeQuorum, request, reader, answer, input);
     return { body: answer.stream };
   }
 
@@ -90,9 +94,10 @@ export class ReceivePack {
     request: ReceivePackRequest,
     reader: PktReader,
     answer: Answer,
-    requestId: string,
+    { requestId, actor }: ReceivePackInput,
   ): Promise<void> {
     const pushId = uuid();
+    const startMs = this.#deps.clock.monotonicMs();
     const log = this.#deps.log.child({ requestId, pushId, repository: repository.name });
     let staging: PushStagingOutcome;
     try {
@@ -114,8 +119,12 @@ export class ReceivePack {
       const report =
         staging.kind === "refused"
           ? staging
-          : await this.#commit(repository, writeQuorum, pushId, request, staging.admitted, staging.nodeIds, log);
+          : await this.#commit(repository, writeQuorum, pushId, request, staging, actor, log);
       answer.report(report);
+      if (report.results.some(({ refusal }) => refusal === undefined)) {
+        const tookMs = this.#deps.clock.monotonicMs() - startMs;
+        this.#deps.metrics.pushed(tookMs, staging.kind === "staged" ? staging.stagedMs : {});
+      }
     } catch (error) {
       log.error({ err: error }, "a push broke off in the middle");
       answer.destroy();
@@ -127,8 +136,8 @@ export class ReceivePack {
     writeQuorum: number,
     pushId: string,
     request: ReceivePackRequest,
-    admitted: Admitted,
-    stagedNodeIds: readonly string[],
+    { admitted, nodeIds: stagedNodeIds, stagedMs }: Extract<PushStagingOutcome, { readonly kind: "staged" }>,
+    actor: string,
     log: Logger,
   ): Promise<Report> {
     let outcome: CommitOutcome;
@@ -141,6 +150,8 @@ export class ReceivePack {
         stagedNodeIds,
         writeQuorum,
         committedMs: this.#deps.clock.nowMs(),
+        actor,
+        stagedMs,
       });
     } catch (error) {
       log.error({ err: error }, "commit failed");

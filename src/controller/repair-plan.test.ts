@@ -19,7 +19,15 @@ function replicas(text: string, changes: Partial<Replica> = {}): Replica[] {
   });
 }
 
-const cases: { what: string; has: string; nodes: ClusterNode[]; wanted?: number; steps: string; stuck?: RegExp }[] = [
+const cases: {
+  what: string;
+  has: string;
+  nodes: ClusterNode[];
+  wanted?: number;
+  leaving?: string;
+  steps: string;
+  stuck?: RegExp;
+}[] = [
   { what: "all is well", has: "a:READY b:READY c:READY", nodes: up("a", "b", "c", "d"), steps: "" },
   { what: "a stale one catches up", has: "a:READY b:READY c:STALE", nodes: up("a", "b", "c"), steps: "catch-up c" },
   {
@@ -55,6 +63,46 @@ const cases: { what: string; has: string; nodes: ClusterNode[]; wanted?: number;
     has: "a:READY b:READY c:READY",
     nodes: [...up("a", "b", "d"), down("c")],
     steps: "",
+  },
+  {
+    what: "a draining node's replica gets a successor, and stays until that is READY",
+    has: "a:READY b:READY c:READY",
+    nodes: [...up("a", "b", "d"), clusterNode("c", { draining: true })],
+    steps: "add d",
+  },
+  {
+    what: "it leaves when the wanted number is READY elsewhere",
+    has: "a:READY b:READY c:READY d:READY",
+    nodes: [...up("a", "b", "d"), clusterNode("c", { draining: true })],
+    steps: "remove c",
+  },
+  {
+    what: "not while one of the others is dead",
+    has: "a:READY b:READY c:READY d:READY",
+    nodes: [...up("a", "d"), down("b"), clusterNode("c", { draining: true })],
+    steps: "",
+  },
+  {
+    what: "a draining node is filled, but gets nothing new",
+    has: "a:READY b:STALE",
+    nodes: [...up("a"), clusterNode("b", { draining: true }), clusterNode("c", { draining: true })],
+    wanted: 2,
+    steps: "catch-up b",
+    stuck: /has room/,
+  },
+  {
+    what: "one that is to move gets a successor on the node that has it already",
+    has: "a:READY b:READY c:READY d:STALE",
+    nodes: up("a", "b", "c", "d", "e"),
+    leaving: "c",
+    steps: "catch-up d",
+  },
+  {
+    what: "and leaves then",
+    has: "a:READY b:READY c:READY d:READY",
+    nodes: up("a", "b", "c", "d", "e"),
+    leaving: "c",
+    steps: "remove c",
   },
   {
     what: "one that is lost gets a successor",
@@ -138,13 +186,12 @@ const cases: { what: string; has: string; nodes: ClusterNode[]; wanted?: number;
   },
   { what: "unknown nodes are lost", has: "a:READY b:READY x:READY", nodes: up("a", "b", "d"), steps: "add d" },
 ];
-for (const { what, has, nodes, wanted = 3, steps, stuck } of cases) {
+for (const { what, has, nodes, wanted = 3, leaving = "", steps, stuck } of cases) {
   test(`repair: ${what}`, () => {
-    const plan = planRepair(
-      { repository: repository({ replicasWanted: wanted }), replicas: replicas(has) },
-      nodes,
-      rules,
-    );
+    const plan = planRepair({ repository: repository({ replicasWanted: wanted }), replicas: replicas(has) }, nodes, {
+      ...rules,
+      leaving: new Set(leaving.split(" ")),
+    });
     assert.equal(
       plan.steps
         .map((step) => `${step.kind} ${step.nodeId}`)

@@ -23,6 +23,8 @@ export interface RepairRules {
   readonly repairGraceMs: number;
   readonly diskUsageMax: number;
   readonly random: () => number;
+  /** Nodes that a person wants replicas of this repository off; those that are draining come on top. */
+  readonly leaving?: ReadonlySet<string>;
 }
 
 /**
@@ -40,15 +42,18 @@ export function planRepair(
   const isLive = (nodeId: string): boolean => nodeOf.get(nodeId)?.alive === true;
   const isLost = (nodeId: string): boolean =>
     (nodeOf.get(nodeId)?.silentMs ?? Infinity) >= rules.repairGraceMs && !isLive(nodeId);
+  const leaves = (nodeId: string): boolean =>
+    rules.leaving?.has(nodeId) === true || nodeOf.get(nodeId)?.draining === true;
   const readyLive = replicas.filter(({ state, nodeId }) => state === "READY" && isLive(nodeId));
+  const readyStaying = readyLive.filter(({ nodeId }) => !leaves(nodeId));
   const wanted = repository.replicasWanted;
   const noneReady = !replicas.some(({ state }) => state === "READY");
   const steps: RepairStep[] = [];
   const toFill = replicas.filter(({ state }) => state === "STALE" || state === "PREPARING");
 
   // A QUARANTINED replica is a person's affair: it neither counts nor is touched.
-  const counted = replicas.filter(({ state, nodeId }) => state !== "QUARANTINED" && !isLost(nodeId));
-  const surplus = surplusOf(counted, readyLive, wanted, nodeOf);
+  const counted = replicas.filter(({ state, nodeId }) => state !== "QUARANTINED" && !isLost(nodeId) && !leaves(nodeId));
+  const surplus = surplusOf(counted, readyStaying, wanted, nodeOf);
   for (const { nodeId } of toFill) {
     const answers = isLive(nodeId) && nodeOf.get(nodeId)?.suspect === false;
     // With no READY replica at all, each is asked to prove that it is complete (docs/decisions/0005).
@@ -68,10 +73,11 @@ export function planRepair(
     unplaced = Math.max(0, missing - ranked.length);
   }
   for (const { nodeId, state } of replicas) {
-    const elsewhere = readyLive.filter((ready) => ready.nodeId !== nodeId).length;
+    const elsewhere = readyStaying.filter((ready) => ready.nodeId !== nodeId).length;
     if (state === "QUARANTINED" || elsewhere < wanted) continue;
     if (isLost(nodeId))
       steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "its repository server is gone" });
+    else if (leaves(nodeId)) steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "moved" });
     else if (surplus.includes(nodeId))
       steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "surplus" });
   }

@@ -18,6 +18,7 @@ import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import type { ReplicaCatchUp } from "./replica-catch-up.ts";
 import { planRepair, type RepairStep } from "./repair-plan.ts";
+import type { WorkLog } from "./work-log.ts";
 
 export interface RepairDependencies {
   readonly store: Store;
@@ -26,6 +27,7 @@ export interface RepairDependencies {
   readonly applier: ReplicaApplier;
   readonly catchUp: ReplicaCatchUp;
   readonly lease: LeaseKeeper;
+  readonly workLog: WorkLog;
   readonly settings: ControllerSettings;
   readonly clock: Clock;
   readonly log: Logger;
@@ -36,6 +38,8 @@ const unhealthyPage = 100;
 /** Pages of unhealthy repositories in one visit; the next visit goes on from there. */
 const unhealthyPagesMax = 5;
 const sweepPage = 200;
+/** Replicas of one draining node, and replicas that are to move, looked at in one visit. */
+const leavingMax = 100;
 /** READY replicas lag for a moment after each push: only one that stays at its generation this long is helped. */
 const lagMs = 2000;
 
@@ -46,7 +50,8 @@ export class Repair {
   readonly #running = new Map<string, { readonly name: string; readonly done: Promise<void> }>();
   /** Lagging replicas: where they are, and since when they were seen there. */
   readonly #lagging = new Map<string, { readonly generation: number; readonly sinceMs: number }>();
-  #stuck = new Set<string>();
+  #stuck = new Map<string, string>();
+  #leaving: ReadonlyMap<string, ReadonlySet<string>> = new Map();
   #unhealthyAfter = "";
   #sweepCursor: string | undefined;
 
@@ -87,12 +92,14 @@ export class Repair {
     const { store, membership } = this.#deps;
     // A node that another controller took in a moment ago is not a lost one.
     await membership.refresh();
+    this.#leaving = await this.#readLeaving();
     for (let page = 0; page < unhealthyPagesMax && !signal.aborted; page += 1) {
       const found = await store.listUnhealthy(this.#unhealthyAfter, unhealthyPage);
       for (const repository of found) await this.#consider(repository, signal);
       this.#unhealthyAfter = found.length < unhealthyPage ? "" : (found.at(-1)?.repository.id ?? "");
       if (this.#unhealthyAfter === "") break;
     }
+    await this.#considerLeaving(signal);
     if (signal.aborted) return;
     const { items, next } = await store.listRepositories({ limit: sweepPage, cursor: this.#sweepCursor, sort: "name" });
     this.#sweepCursor = next;
@@ -102,21 +109,46 @@ export class Repair {
     }
   }
 
+  async #readLeaving(): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+    const leaving = new Map<string, Set<string>>();
+    for (const { repositoryId, nodeId } of await this.#deps.store.listLeaving(leavingMax)) {
+      leaving.set(repositoryId, (leaving.get(repositoryId) ?? new Set()).add(nodeId));
+    }
+    return leaving;
+  }
+
+  /** What is to leave its node looks healthy to the store. */
+  async #considerLeaving(signal: AbortSignal): Promise<void> {
+    const { store, membership } = this.#deps;
+    const ids = new Set(this.#leaving.keys());
+    for (const node of membership.nodes().filter(({ draining }) => draining)) {
+      for (const { replica } of await store.listReplicasOfNode(node.id, leavingMax)) ids.add(replica.repositoryId);
+    }
+    for (const id of ids) {
+      if (signal.aborted) return;
+      const found = await store.getRepository(id);
+      if (found !== undefined) await this.#consider(found, signal);
+    }
+  }
+
   /** Starts what the repository needs, when there is room for one more. */
   async #consider(found: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {
-    const { membership, settings, clock, log } = this.#deps;
+    const { store, membership, settings, clock, log } = this.#deps;
     const { id, name } = found.repository;
     if (this.#running.has(id) || signal.aborted) return;
     const rules = {
       repairGraceMs: settings.repairGraceMs,
       diskUsageMax: settings.diskUsageMax,
       random: () => clock.random(),
+      leaving: this.#leaving.get(id) ?? new Set<string>(),
     };
     const plan = planRepair(found, membership.nodes(), rules);
-    if (plan.stuck !== "" && !this.#stuck.has(id))
-      log.error({ repository: name, reason: plan.stuck }, "repair is stuck");
     if (plan.stuck === "") this.#stuck.delete(id);
-    else this.#stuck.add(id);
+    else if (this.#stuck.get(id) !== plan.stuck) {
+      this.#stuck.set(id, plan.stuck);
+      log.error({ repository: name, reason: plan.stuck }, "repair is stuck");
+      await store.addEvent({ kind: "repair-stuck", repository: { id, name }, detail: plan.stuck });
+    }
     const steps = plan.steps.filter((step) => this.#isDue(id, step));
     if (steps.length === 0) return;
     while (this.#running.size >= repositoriesAtOnce) {
@@ -150,7 +182,7 @@ export class Repair {
       if (signal.aborted) return;
       const key = `${id} ${step.nodeId}`;
       try {
-        await this.#do(found, step, signal);
+        await this.#deps.workLog.run(found.repository, step, (onProgress) => this.#do(found, step, signal, onProgress));
         this.#backoff.succeeded(key);
       } catch (error) {
         if (signal.aborted) return;
@@ -163,18 +195,23 @@ export class Repair {
     }
   }
 
-  async #do({ repository }: RepositoryWithReplicas, step: RepairStep, signal: AbortSignal): Promise<void> {
+  async #do(
+    { repository }: RepositoryWithReplicas,
+    step: RepairStep,
+    signal: AbortSignal,
+    onProgress: (text: string) => void,
+  ): Promise<void> {
     const { store, catchUp, clock, log } = this.#deps;
     const { id, name } = repository;
     switch (step.kind) {
       case "catch-up":
-        return catchUp.run(id, step.nodeId, signal);
+        return catchUp.run(id, step.nodeId, signal, onProgress);
       case "apply":
         return this.#applyFromLog(id, step.nodeId, step.generation);
       case "add":
         if (!(await store.addReplica(id, step.nodeId, step.reason, clock.nowMs()))) return;
         log.info({ repository: name, nodeId: step.nodeId }, "adding a replica");
-        return catchUp.run(id, step.nodeId, signal);
+        return catchUp.run(id, step.nodeId, signal, onProgress);
       case "remove":
         return this.#remove(id, name, step);
     }
@@ -200,7 +237,7 @@ export class Repair {
   /** The record first; the directory is moved aside then, or as an orphan when its node comes back. */
   async #remove(repositoryId: string, name: string, step: RepairStep & { readonly kind: "remove" }): Promise<void> {
     const { store, nodeClient, membership, log } = this.#deps;
-    if (!(await store.removeReplica(repositoryId, step.nodeId, step.readyElsewhere))) return;
+    if (!(await store.removeReplica(repositoryId, step.nodeId, step.readyElsewhere, step.reason))) return;
     log.info({ repository: name, nodeId: step.nodeId, reason: step.reason }, "replica removed");
     const node = membership.get(step.nodeId);
     if (node?.alive === true) await nodeClient.retireReplica(node.url, repositoryId, step.reason);

@@ -34,10 +34,16 @@ export class ReplicaCatchUp {
   }
 
   /**
-   * Resolves when the replica is READY, is no longer to be filled (deleted, removed, QUARANTINED), or missed pushes during
-   * every fetch: then the next visit goes on. Throws with the reason when it could not be filled now.
+   * `onProgress` gets git's words while it fetches. Resolves when the replica is READY, is no longer to be filled
+   * (deleted, removed, QUARANTINED), or missed pushes during every fetch: then the next visit goes on. Throws with the
+   * reason when it could not be filled now.
    */
-  async run(repositoryId: string, nodeId: string, signal: AbortSignal): Promise<void> {
+  async run(
+    repositoryId: string,
+    nodeId: string,
+    signal: AbortSignal,
+    onProgress: (text: string) => void = () => {},
+  ): Promise<void> {
     const { store, clock } = this.#deps;
     for (let round = 0; round < roundsMax; round += 1) {
       signal.throwIfAborted();
@@ -48,7 +54,7 @@ export class ReplicaCatchUp {
       if (replica.state === "STALE" && !(await store.beginCatchUp(repositoryId, nodeId, clock.nowMs()))) continue;
       // Read after the replica became PREPARING: whatever is committed from here on is staged to it, or noted as missed.
       const { generation, refs } = await store.readRefs(repositoryId);
-      await this.#fetch(found, nodeId, generation, refs, signal);
+      await this.#fetch(found, nodeId, generation, refs, signal, onProgress);
       await this.#deps.applier.applyFromLog(repositoryId, nodeId, generation);
       if (await store.promoteReplica(repositoryId, nodeId, generation, clock.nowMs())) {
         this.#deps.log.info({ repository: found.repository.name, nodeId, generation }, "replica is READY");
@@ -64,6 +70,7 @@ export class ReplicaCatchUp {
     generation: number,
     refs: readonly StoredRef[],
     signal: AbortSignal,
+    onProgress: (text: string) => void,
   ): Promise<void> {
     const { nodeClient, membership, log } = this.#deps;
     const node = membership.get(nodeId);
@@ -83,7 +90,7 @@ export class ReplicaCatchUp {
     log.info({ repository: name, nodeId, source: source?.nodeId, generation }, "replica catches up");
     const release = source === undefined ? () => {} : membership.track(source.nodeId);
     try {
-      const result = await nodeClient.catchUp(node.url, header, pairs(refs), () => {}, signal);
+      const result = await nodeClient.catchUp(node.url, header, pairs(refs), onProgress, signal);
       if (result.kind !== "caught-up") throw new Error(result.message);
     } catch (error) {
       if (error instanceof NodeCallError && error.unreachable && !signal.aborted)

@@ -21,7 +21,7 @@ import type { Membership } from "./membership.ts";
 import { nameParameter, problems } from "./open-api-route.ts";
 import type { RepositoryChanges } from "./repository-changes.ts";
 import type { RepositoryCreation } from "./repository-creation.ts";
-import { clientBaseUrl, repositoryView } from "./views.ts";
+import { clientBaseUrl, leavingKey, repositoryView } from "./views.ts";
 
 export interface RepositoryRouteDependencies {
   readonly store: Store;
@@ -31,6 +31,8 @@ export interface RepositoryRouteDependencies {
   readonly settings: ControllerSettings;
 }
 
+/** Replicas that are to leave their node; more are not marked as such. */
+const leavingMax = 10_000;
 const defaultBranchText = "master";
 const deleteAction = "/_delete";
 const wildcard = `${apiPaths.repositories}/*`;
@@ -39,8 +41,16 @@ export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRou
   const { store, membership, creation, changes, settings } = deps;
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
-  const view = (found: RepositoryWithReplicas, request: FastifyRequest): RepositoryView =>
-    repositoryView(found, new Map(membership.nodes().map((node) => [node.id, node])), baseUrl(request, settings));
+  const view = (
+    found: RepositoryWithReplicas,
+    request: FastifyRequest,
+    leaving: ReadonlySet<string> = new Set(),
+  ): RepositoryView => {
+    const nodes = new Map(membership.nodes().map((node) => [node.id, node]));
+    return repositoryView(found, nodes, baseUrl(request, settings), leaving);
+  };
+  const readLeaving = async (): Promise<ReadonlySet<string>> =>
+    new Set((await store.listLeaving(leavingMax)).map(({ repositoryId, nodeId }) => leavingKey(repositoryId, nodeId)));
   const find = async (name: string): Promise<RepositoryWithReplicas> => {
     const found = await store.findRepository(name);
     if (found === undefined) throw new GitmeshError("repository-not-found", `there is no repository ${name}`);
@@ -59,10 +69,13 @@ export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRou
     },
     async (request, reply) => {
       const { query } = request;
+      const { count, ...search } = query;
       const limit = query.limit ?? pageItemsDefault;
-      const page = await store.listRepositories({ ...query, limit });
+      const page = await store.listRepositories({ ...search, limit });
+      if (count === "true") reply.header("x-total-count", await store.countMatching(search));
+      const leaving = await readLeaving();
       if (page.next !== undefined) reply.header("link", `<${nextPage(query, limit, page.next)}>; rel="next"`);
-      return page.items.map((item) => view(item, request));
+      return page.items.map((item) => view(item, request, leaving));
     },
   );
 
@@ -76,7 +89,7 @@ export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRou
         response: { 200: repositoryViewSchema, ...problems(400, 404, 503) },
       },
     },
-    async (request) => view(await find(nameIn(request)), request),
+    async (request) => view(await find(nameIn(request)), request, await readLeaving()),
   );
 
   routes.post(

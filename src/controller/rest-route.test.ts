@@ -235,11 +235,22 @@ test("the state of the cluster, health, readiness and the OpenAPI document", asy
   assert.equal(document.openapi, "3.1.0");
   assert.deepEqual(Object.keys(document.paths).toSorted(), [
     "/api/cluster",
+    "/api/events",
+    "/api/events/stream",
+    "/api/metrics",
+    "/api/moves/{name}",
     "/api/nodes",
     "/api/nodes/{id}",
+    "/api/nodes/{id}/_drain",
+    "/api/nodes/{id}/_undrain",
+    "/api/nodes/{id}/metrics",
+    "/api/nodes/{id}/replicas",
+    "/api/pushes/{name}",
+    "/api/refs/{name}",
     "/api/repos",
     "/api/repos/{name}",
     "/api/repos/{name}/_delete",
+    "/api/work",
     "/healthz",
     "/readyz",
   ]);

@@ -1,18 +1,29 @@
 /** The public REST API, put together: documents, bodies, and a file of routes for each kind of thing. */
 import type { FastifyInstance } from "fastify";
 import { GitmeshError } from "../base/errors.ts";
+import { activityRoutes, type ActivityRouteDependencies } from "./activity-route.ts";
+import { eventRoutes, type EventRouteDependencies } from "./event-route.ts";
+import { nodeActivityRoutes, type NodeActivityRouteDependencies } from "./node-activity-route.ts";
 import { nodeRoutes, type NodeRouteDependencies } from "./node-route.ts";
 import { openApi } from "./open-api-route.ts";
 import { repositoryRoutes, type RepositoryRouteDependencies } from "./repository-route.ts";
 import { statusRoutes, type StatusRouteDependencies } from "./status-route.ts";
 
-export type RestDependencies = NodeRouteDependencies & RepositoryRouteDependencies & StatusRouteDependencies;
+export type RestDependencies = ActivityRouteDependencies &
+  EventRouteDependencies &
+  NodeActivityRouteDependencies &
+  NodeRouteDependencies &
+  RepositoryRouteDependencies &
+  StatusRouteDependencies;
 
 export async function restRoutes(app: FastifyInstance, deps: RestDependencies): Promise<void> {
   acceptBodies(app);
   await openApi(app, deps.version);
   await repositoryRoutes(app, deps);
   await nodeRoutes(app, deps);
+  await nodeActivityRoutes(app, deps);
+  await activityRoutes(app, deps);
+  await eventRoutes(app, deps);
   await statusRoutes(app, deps);
 }
 

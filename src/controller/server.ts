@@ -10,9 +10,12 @@ import { openStore } from "../store/open-store.ts";
 import type { Store } from "../store/store.ts";
 import { ReplicaApplier } from "./apply.ts";
 import { clusterRoutes } from "./cluster-route.ts";
+import { EventStream } from "./event-stream.ts";
 import { gitHttpRoutes } from "./git-http-route.ts";
+import { Housekeeping } from "./housekeeping.ts";
 import { LeaseKeeper } from "./lease.ts";
 import { Membership } from "./membership.ts";
+import { Metrics } from "./metrics.ts";
 import { NodeClient } from "./node-client.ts";
 import { Orphans } from "./orphans.ts";
 import { ReceivePack } from "./receive-pack.ts";
@@ -23,6 +26,7 @@ import { RepositoryChanges } from "./repository-changes.ts";
 import { RepositoryCreation } from "./repository-creation.ts";
 import { restRoutes } from "./rest-route.ts";
 import { UploadPack } from "./upload-pack.ts";
+import { WorkLog } from "./work-log.ts";
 
 export interface RunningController {
   /** Where it listens. */
@@ -58,7 +62,8 @@ export async function startController(
   const { heartbeatIntervalMs, nodeTimeoutMs, repairIntervalMs, leaseMs, name } = settings;
   const membership = new Membership({ store, clock, log, heartbeatIntervalMs, nodeTimeoutMs });
   const snapshots = new RefSnapshots(store, settings.refSnapshotBytesMax);
-  const shared = { store, nodeClient, membership, settings, clock, log };
+  const metrics = new Metrics({ store, clock, log, id: uuid() });
+  const shared = { store, nodeClient, membership, metrics, settings, clock, log };
   const applier = new ReplicaApplier({ ...shared, applyMs: settings.applyMs });
   const uploadPack = new UploadPack({ ...shared, snapshots, agent });
   const receivePack = new ReceivePack({ ...shared, applier });
@@ -67,11 +72,16 @@ export async function startController(
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
   const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder: `${name} ${uuid()}`, leaseMs });
   const catchUp = new ReplicaCatchUp({ ...shared, applier });
-  const repair = new Repair({ ...shared, applier, catchUp, lease });
+  const workLog = new WorkLog(shared);
+  const repair = new Repair({ ...shared, applier, catchUp, lease, workLog });
+  const housekeeping = new Housekeeping({ ...shared, lease });
+  const eventStream = new EventStream(shared);
 
   const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: settings.jsonBytesMax });
   void app.register((routes) => gitHttpRoutes(routes, { ...shared, snapshots, uploadPack, receivePack, agent }));
-  void app.register((routes) => restRoutes(routes, { ...shared, creation, changes, lease, repair, name, version }));
+  void app.register((routes) =>
+    restRoutes(routes, { ...shared, creation, changes, lease, repair, eventStream, name, version }),
+  );
   void app.register((routes) => clusterRoutes(routes, { ...shared, orphans }));
 
   let url: string;
@@ -84,7 +94,9 @@ export async function startController(
     await closeBase();
     throw error;
   }
-  const loops = [membership, lease, repair, orphans].map((part) => part.run(stopping.signal));
+  const loops = [membership, lease, repair, orphans, metrics, housekeeping, eventStream].map((part) =>
+    part.run(stopping.signal),
+  );
   log.info({ url, store: store.engine, version }, "controller listens");
 
   return {

@@ -13,7 +13,7 @@ const full: ReplicaStageResult = { kind: "node-failed", message: "No space left 
 
 function staged(...results: ReplicaStageResult[]): StagedPack {
   const entries = results.map((result, index) => [`n${index + 1}`, result] as const);
-  return { results: new Map(entries), packBytes: 100, tooLarge: false };
+  return { results: new Map(entries), stagedMs: {}, packBytes: 100, tooLarge: false };
 }
 
 function targets(...ready: boolean[]): { nodeId: string; url: string; ready: boolean }[] {

@@ -18,6 +18,8 @@ export type ReplicaStageResult = StageResult | { readonly kind: "unreachable"; r
 
 export interface StagedPack {
   readonly results: ReadonlyMap<string, ReplicaStageResult>;
+  /** Time that each replica took to have it durably, ms by node id; of those that do. */
+  readonly stagedMs: Readonly<Record<string, number>>;
   /** Bytes of pack that came from the client. */
   readonly packBytes: number;
   /** The client sent more than allowed: nothing was staged. */
@@ -58,7 +60,7 @@ export async function stagePack(
       packBytes += chunk.length;
       if (packBytes > header.packBytesMax) {
         for (const upload of uploads) upload.call.abort("the pack is larger than allowed");
-        return { results: await resultsOf(uploads), packBytes, tooLarge: true };
+        return { results: await resultsOf(uploads), stagedMs: {}, packBytes, tooLarge: true };
       }
       await Promise.all(uploads.map((upload) => upload.write(chunk)));
     }
@@ -68,7 +70,10 @@ export async function stagePack(
     throw error;
   }
   for (const upload of uploads) upload.call.end();
-  return { results: await resultsOf(uploads), packBytes, tooLarge: false };
+  const results = await resultsOf(uploads);
+  const staged = uploads.filter(({ target }) => results.get(target.nodeId)?.kind === "staged");
+  const stagedMs = Object.fromEntries(staged.map(({ target, tookMs }) => [target.nodeId, Math.round(tookMs)]));
+  return { results, stagedMs, packBytes, tooLarge: false };
 }
 
 async function resultsOf(uploads: readonly Upload[]): Promise<ReadonlyMap<string, ReplicaStageResult>> {
@@ -83,11 +88,15 @@ class Upload {
   readonly target: StageTarget;
   readonly call: StageCall;
   readonly #options: StagingOptions;
+  readonly #startMs: number;
+  /** Until its result. */
+  tookMs = 0;
 
   constructor(target: StageTarget, call: StageCall, options: StagingOptions) {
     this.target = target;
     this.call = call;
     this.#options = options;
+    this.#startMs = options.clock.monotonicMs();
   }
 
   /** Resolves when the node can take more, at once for one that dropped out. A node that takes nothing drops out. */
@@ -101,7 +110,9 @@ class Upload {
 
   async result(): Promise<ReplicaStageResult> {
     try {
-      return await this.call.result;
+      const result = await this.call.result;
+      this.tookMs = this.#options.clock.monotonicMs() - this.#startMs;
+      return result;
     } catch (error) {
       if (error instanceof NodeCallError && !error.unreachable) return { kind: "node-failed", message: error.message };
       return { kind: "unreachable", message: messageOf(error) };

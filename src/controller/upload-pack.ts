@@ -12,6 +12,7 @@ import { lsRefsResponse, parseV2Request } from "../protocol/ls-refs.ts";
 import { flushPkt, pktLine, PktReader } from "../protocol/pkt-line.ts";
 import type { Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
+import type { Metrics } from "./metrics.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
 import type { RefSnapshots } from "./ref-snapshot.ts";
@@ -25,6 +26,7 @@ export interface UploadPackDependencies {
   readonly nodeClient: NodeClient;
   readonly membership: Membership;
   readonly snapshots: RefSnapshots;
+  readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Logger;
   /** As clients see it, "gitmesh/0.1.0". */
@@ -134,6 +136,7 @@ export class UploadPack {
       await firstByte(answer.body);
       begun = true;
       membership.reportSuccess(target.nodeId);
+      this.#deps.metrics.served(target.nodeId);
       return answer.body;
     } catch (error) {
       release();

@@ -36,7 +36,7 @@ test("the primary is the first READY replica, the size that of the largest", () 
 });
 
 test("the state of a node", () => {
-  const state = (changes: object) => nodeView(clusterNode("a", changes), []).state;
+  const state = (changes: object) => nodeView(clusterNode("a", changes), [], []).state;
   assert.deepEqual(
     [state({}), state({ suspect: true }), state({ suspect: true, alive: false })],
     ["ALIVE", "SUSPECT", "DEAD"],

@@ -1,13 +1,17 @@
 /** What the REST API shows of repositories and nodes (protocol/public-api.ts). Pure. */
 import { branchShortName, type NodeView, type RepositoryView } from "../protocol/public-api.ts";
-import type { Replica, RepositoryWithReplicas } from "../store/store.ts";
+import type { Replica, ReplicaState, RepositoryWithReplicas } from "../store/store.ts";
 import type { ClusterNode } from "./cluster-node.ts";
 
-/** `baseUrl`: under which the client reaches this controller, without a trailing slash. */
+/**
+ * `baseUrl`: under which the client reaches this controller, without a trailing slash. `leaving`: keys of replicas that
+ * are to leave their node.
+ */
 export function repositoryView(
   { repository, replicas }: RepositoryWithReplicas,
   nodes: ReadonlyMap<string, ClusterNode>,
   baseUrl: string,
+  leaving: ReadonlySet<string> = new Set(),
 ): RepositoryView {
   const urlOf = (nodeId: string): string => nodes.get(nodeId)?.url ?? "";
   const primary = replicas.find((replica) => replica.state === "READY");
@@ -32,23 +36,45 @@ export function repositoryView(
       generation: replica.generation,
       nodeId: replica.nodeId,
       reason: replica.reason,
+      since: replica.stateSinceMs,
+      leaving: leaving.has(leavingKey(replica.repositoryId, replica.nodeId)),
       size: replica.sizeBytes,
     })),
   };
 }
 
+export function leavingKey(repositoryId: string, nodeId: string): string {
+  return `${repositoryId} ${nodeId}`;
+}
+
+export function nodeStateOf({ alive, suspect }: ClusterNode): NodeView["state"] {
+  return alive ? (suspect ? "SUSPECT" : "ALIVE") : "DEAD";
+}
+
 export function nodeView(
   node: ClusterNode,
   replicas: readonly { readonly name: string; readonly replica: Replica }[],
+  counts: readonly { readonly nodeId: string; readonly state: ReplicaState; readonly count: number }[],
 ): NodeView {
+  const countOf = (state: ReplicaState): number =>
+    counts.find((entry) => entry.nodeId === node.id && entry.state === state)?.count ?? 0;
   return {
     id: node.id,
     url: node.url,
-    state: node.alive ? (node.suspect ? "SUSPECT" : "ALIVE") : "DEAD",
+    state: nodeStateOf(node),
     timestamp: node.heartbeatMs,
     registeredAt: node.registeredMs,
     diskUsage: node.diskUsage,
     diskFree: node.diskFreeBytes,
+    draining: node.draining,
+    silentMs: Math.round(node.silentMs),
+    load: node.loadAverage,
+    replicas: {
+      READY: countOf("READY"),
+      PREPARING: countOf("PREPARING"),
+      STALE: countOf("STALE"),
+      QUARANTINED: countOf("QUARANTINED"),
+    },
     version: node.version,
     repos: replicas.map(({ name, replica }) => ({ name, status: replica.state })),
   };

@@ -3,6 +3,7 @@
  * controller that answered last, or the next one that answers.
  */
 import { readFile } from "node:fs/promises";
+import { availableParallelism, loadavg } from "node:os";
 import { Agent, request } from "undici";
 import type { z } from "zod";
 import { messageOf } from "../base/errors.ts";
@@ -123,7 +124,8 @@ export class HeartbeatSender {
       const sizeBytes = await repositories.sizeBytes(repositoryId).catch(() => undefined);
       if (sizeBytes !== undefined) sizes.push({ repositoryId, sizeBytes });
     }
-    const body: HeartbeatRequest = { id: nodeId, bootId, ...(await diskSpace(settings.directory)), sizes };
+    const loadAverage = (loadavg()[0] ?? 0) / availableParallelism();
+    const body: HeartbeatRequest = { id: nodeId, bootId, ...(await diskSpace(settings.directory)), loadAverage, sizes };
     return !(await this.#call(clusterPaths.heartbeat, body, heartbeatResponseSchema, callMs)).register;
   }
 

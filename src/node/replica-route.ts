@@ -9,6 +9,7 @@ import { rawBody, rawBodyRoutes } from "../base/http.ts";
 import {
   applyRequestSchema,
   catchUpHeaderSchema,
+  commitsRequestSchema,
   fetchTipsRequestSchema,
   nodePaths,
   refUpdateSchema,
@@ -19,6 +20,7 @@ import {
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
 import type { CatchUp } from "./catch-up.ts";
+import type { Commits } from "./commits.ts";
 import { JsonLineReader } from "./json-lines.ts";
 import { progressAnswer } from "./progress-answer.ts";
 import type { Repositories } from "./repositories.ts";
@@ -29,6 +31,7 @@ export interface ReplicaRouteDependencies {
   readonly stager: Stager;
   readonly applier: Applier;
   readonly catchUp: CatchUp;
+  readonly commits: Commits;
   readonly clock: Clock;
 }
 
@@ -66,6 +69,10 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
     { schema: { params, body: applyRequestSchema }, bodyLimit: applyBodyBytesMax },
     async (request) => ({ generation: await applier.apply(request.params.id, request.body) }),
   );
+  routes.post(nodePaths.commits(":id"), { schema: { params, body: commitsRequestSchema } }, async (request, reply) => {
+    const signal = abortedWith(request, reply);
+    return { commits: await deps.commits.read(request.params.id, request.body.oids, signal) };
+  });
   void app.register(async (scope) => {
     rawBodyRoutes(scope);
     scope.post(nodePaths.stage(":id"), async (request, reply) => stage(deps, request, reply));

@@ -8,6 +8,7 @@ import type { Logger } from "../base/log.ts";
 import type { NodeSettings } from "../base/settings.ts";
 import { Applier } from "./apply.ts";
 import { CatchUp } from "./catch-up.ts";
+import { Commits } from "./commits.ts";
 import { lockDirectory } from "./directory-lock.ts";
 import { Git } from "./git.ts";
 import { GitLimiter } from "./git-limiter.ts";
@@ -64,6 +65,7 @@ export async function startNode(
     const applier = new Applier({ repositories, git, limiter: new GitLimiter(applyLimits) });
     const stager = new Stager({ repositories, git, limiter });
     const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
+    const commits = new Commits({ repositories, git, limiter });
     const uploadPack = new UploadPack({ repositories, git });
     let isReady = (): boolean => false;
 
@@ -71,7 +73,7 @@ export async function startNode(
     const closeSilentConnections = trackSilentConnections(app.server);
     void app.register(async (guarded) => {
       guarded.addHook("onRequest", requireClusterSecret(settings.secret));
-      replicaRoutes(guarded, { repositories, stager, applier, catchUp, clock });
+      replicaRoutes(guarded, { repositories, stager, applier, catchUp, commits, clock });
       gitRoutes(guarded, { uploadPack, limiter });
     });
     app.get("/healthz", async () => ({ status: "ok" }));

@@ -30,6 +30,8 @@ export const nodePaths = {
   catchUp: (id: string) => `/node/v1/replicas/${id}/_catch-up`,
   /** POST fetchTipsRequest: answers progress lines with a stageResult. */
   fetchTips: (id: string) => `/node/v1/replicas/${id}/_fetch-tips`,
+  /** POST commitsRequest: 200 commitsResponse. */
+  commits: (id: string) => `/node/v1/replicas/${id}/_commits`,
   /** git's own smart HTTP below this URL (info/refs?service=git-upload-pack, git-upload-pack): for controllers and peers. */
   git: (id: string) => `/node/v1/replicas/${id}/git`,
 } as const;
@@ -140,6 +142,22 @@ export const catchUpResultSchema = z.discriminatedUnion("kind", [
 ]);
 export type CatchUpResult = z.infer<typeof catchUpResultSchema>;
 
+export const commitsRequestSchema = z.object({ oids: z.array(objectId).max(1000) });
+/** Those that are commits of this replica. */
+export const commitsResponseSchema = z.object({
+  commits: z.array(
+    z.object({
+      oid: objectId,
+      author: z.string(),
+      email: z.string(),
+      /** Of authorship, seconds since 1970. */
+      authoredS: z.int(),
+      subject: z.string(),
+    }),
+  ),
+});
+export type CommitSummary = z.infer<typeof commitsResponseSchema>["commits"][number];
+
 /** One line of a long answer. */
 export type ProgressLine<R> = { readonly progress: string } | { readonly alive: true } | { readonly result: R };
 
@@ -165,6 +183,8 @@ export const heartbeatRequestSchema = z.object({
   bootId: z.string().min(1).max(64),
   diskUsage: z.number().min(0).max(1),
   diskFreeBytes: z.int().min(0),
+  /** Of the operating system over a minute, for each processor. */
+  loadAverage: z.number().min(0).optional(),
   /** Of replicas that changed since the last heartbeat that was answered. */
   sizes: z.array(z.object({ repositoryId: repositoryIdSchema, sizeBytes: z.int().min(0) })),
 });

@@ -49,7 +49,7 @@ const branch = z
 const description = z.string().max(descriptionCharactersMax).describe("For people");
 const replicas = z.int().min(1).max(16).describe("Number of replicas");
 const objectFormat = z.enum(["sha1", "sha256"]);
-const replicaState = z
+export const replicaState = z
   .enum(["PREPARING", "READY", "STALE", "QUARANTINED"])
   .describe(
     "READY: has every committed object; PREPARING: being filled; STALE: missed something, catches up; QUARANTINED: disagrees",
@@ -84,6 +84,7 @@ export const listRepositoriesQuerySchema = z.strictObject({
     .max(pageItemsMax)
     .optional()
     .describe(`Most items; default ${pageItemsDefault}`),
+  count: queryFlag.optional().describe('"true": the answer has X-Total-Count, the number that the search finds'),
 });
 export type ListRepositoriesQuery = z.infer<typeof listRepositoriesQuerySchema>;
 
@@ -93,6 +94,8 @@ export const replicaViewSchema = z.object({
   generation: z.int().describe("Newest ref transaction that the replica has confirmed; -1 for none"),
   nodeId: z.string(),
   reason: z.string().describe("Why it is not READY"),
+  since: z.int().describe("Of the state, ms since 1970"),
+  leaving: z.boolean().describe("It is to leave its repository server once the others are READY"),
   size: z.int().describe("Bytes on disk"),
 });
 
@@ -131,6 +134,12 @@ export const nodeViewSchema = z.object({
   registeredAt: z.int().describe("ms since 1970"),
   diskUsage: z.number().describe("Used part of the file system, 0 to 1"),
   diskFree: z.int().describe("Bytes"),
+  draining: z.boolean().describe("Its replicas are to be elsewhere"),
+  silentMs: z.int().describe("Time without a heartbeat, ms, as this controller counts it"),
+  load: z.number().describe("Of its operating system over a minute, for each processor; -1 when it is not known"),
+  replicas: z
+    .object({ READY: z.int(), PREPARING: z.int(), STALE: z.int(), QUARANTINED: z.int() })
+    .describe("Number by state"),
   version: z.string(),
   repos: z.array(z.object({ name: z.string(), status: replicaState })),
 });

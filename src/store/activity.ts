@@ -107,9 +107,9 @@ export interface WorkRecord {
   readonly failures: number;
 }
 
-/** Numbers of one subject in one minute, as JSON text; who writes them knows what they are. */
+/** Numbers of one subject in a short time from `startMs` on, as JSON text; who writes them knows what they are. */
 export interface Sample {
-  readonly minuteMs: number;
+  readonly startMs: number;
   /** A controller's start, or a node's id. */
   readonly subject: string;
   readonly numbers: string;
@@ -145,7 +145,7 @@ export interface ActivityStore {
   trimWork(beforeMs: number): Promise<void>;
 
   // Samples
-  /** Replaces what the subject had for that minute. */
+  /** Replaces what the subject had from that time on. */
   saveSamples(samples: readonly Sample[]): Promise<void>;
   listSamples(sinceMs: number, subject?: string): Promise<readonly Sample[]>;
   trimSamples(beforeMs: number): Promise<void>;

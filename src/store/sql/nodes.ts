@@ -8,6 +8,8 @@ import type { Events } from "./events.ts";
 import { lockRepositories, refreshHealth } from "./repository-lock.ts";
 import { nodeOf } from "./rows.ts";
 
+const loadStep = 0.05;
+
 export class Nodes {
   readonly #database: Database;
   readonly #events: Events;
@@ -137,7 +139,15 @@ export class Nodes {
   /** Of a node without a state there is none to be kept yet: its registration makes one. */
   async #saveLoad(id: string, loadAverage: number): Promise<void> {
     await this.#database.statement((db) =>
-      db.updateTable("node_states").set({ load_average: loadAverage }).where("node_id", "=", id).execute(),
+      db
+        .updateTable("node_states")
+        .set({ load_average: loadAverage })
+        .where("node_id", "=", id)
+        // A small change is not worth a write with each heartbeat.
+        .where((eb) =>
+          eb.or([eb("load_average", "<", loadAverage - loadStep), eb("load_average", ">", loadAverage + loadStep)]),
+        )
+        .execute(),
     );
   }
 }

@@ -1,4 +1,4 @@
-/** Numbers by the minute, for charts. */
+/** Numbers by the time, for charts. */
 import type { Sample } from "../activity.ts";
 import type { Database } from "./database.ts";
 
@@ -12,9 +12,9 @@ export class Samples {
   save(samples: readonly Sample[]): Promise<void> {
     return this.#database.write(
       async (trx) => {
-        for (const { minuteMs, subject, numbers } of samples) {
-          const place = { minute_ms: minuteMs, subject };
-          await trx.deleteFrom("samples").where("minute_ms", "=", minuteMs).where("subject", "=", subject).execute();
+        for (const { startMs, subject, numbers } of samples) {
+          const place = { start_ms: startMs, subject };
+          await trx.deleteFrom("samples").where("start_ms", "=", startMs).where("subject", "=", subject).execute();
           await trx
             .insertInto("samples")
             .values({ ...place, numbers })
@@ -30,16 +30,16 @@ export class Samples {
       db
         .selectFrom("samples")
         .selectAll()
-        .where("minute_ms", ">=", sinceMs)
+        .where("start_ms", ">=", sinceMs)
         .$if(subject !== undefined, (query) => query.where("subject", "=", subject ?? ""))
-        .orderBy("minute_ms")
+        .orderBy("start_ms")
         .orderBy("subject")
         .execute(),
     );
-    return rows.map((row) => ({ minuteMs: row.minute_ms, subject: row.subject, numbers: row.numbers }));
+    return rows.map((row) => ({ startMs: row.start_ms, subject: row.subject, numbers: row.numbers }));
   }
 
   async trim(beforeMs: number): Promise<void> {
-    await this.#database.statement((db) => db.deleteFrom("samples").where("minute_ms", "<", beforeMs).execute());
+    await this.#database.statement((db) => db.deleteFrom("samples").where("start_ms", "<", beforeMs).execute());
   }
 }

@@ -107,7 +107,7 @@ export interface WorkTable {
 }
 
 export interface SampleTable {
-  readonly minute_ms: number;
+  readonly start_ms: number;
   readonly subject: string;
   readonly numbers: string;
 }

@@ -294,13 +294,13 @@ export function activityContract(store: () => Store): void {
   void test("samples are replaced, listed by time and subject, and trimmed", async () => {
     const subject = uuid();
     await store().saveSamples([
-      { minuteMs: 60_000, subject, numbers: "{}" },
-      { minuteMs: 120_000, subject, numbers: "{}" },
-      { minuteMs: 120_000, subject: "other", numbers: "{}" },
+      { startMs: 60_000, subject, numbers: "{}" },
+      { startMs: 120_000, subject, numbers: "{}" },
+      { startMs: 120_000, subject: "other", numbers: "{}" },
     ]);
-    await store().saveSamples([{ minuteMs: 120_000, subject, numbers: '{"pushes":1}' }]);
+    await store().saveSamples([{ startMs: 120_000, subject, numbers: '{"pushes":1}' }]);
     assert.deepEqual(await store().listSamples(120_000, subject), [
-      { minuteMs: 120_000, subject, numbers: '{"pushes":1}' },
+      { startMs: 120_000, subject, numbers: '{"pushes":1}' },
     ]);
     assert.equal((await store().listSamples(0)).length, 3);
     await store().trimSamples(120_000);

@@ -93,10 +93,10 @@ export const activity: Migration = {
         primary key (repository_id, node_id)
       )${t.table}`,
       `create table if not exists samples (
-        minute_ms ${t.integer} not null,
+        start_ms ${t.integer} not null,
         subject ${t.node} not null,
         numbers ${t.text} not null,
-        primary key (minute_ms, subject)
+        primary key (start_ms, subject)
       )${t.table}`,
       // Apart from the tables that they are about: a column cannot be added twice, and this may be run again.
       `create table if not exists node_states (

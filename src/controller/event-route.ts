@@ -1,0 +1,142 @@
+/** REST: /api/events and its stream (server-sent events, https://html.spec.whatwg.org/multipage/server-sent-events.html). */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { Clock } from "../base/clock.ts";
+import { GitmeshError } from "../base/errors.ts";
+import type { ControllerSettings } from "../base/settings.ts";
+import { activityPaths, eventViewSchema, listEventsQuerySchema } from "../protocol/activity-api.ts";
+import type { Store } from "../store/store.ts";
+import { eventView } from "./activity-views.ts";
+import type { EventStream, Watcher } from "./event-stream.ts";
+import type { Membership } from "./membership.ts";
+import { problems } from "./open-api-route.ts";
+
+export interface EventRouteDependencies {
+  readonly store: Store;
+  readonly membership: Membership;
+  readonly eventStream: EventStream;
+  readonly settings: ControllerSettings;
+  readonly clock: Clock;
+  /** Of this controller. */
+  readonly name: string;
+  readonly version: string;
+}
+
+const streamQuerySchema = z.object({
+  lastEventId: z.coerce.number().int().min(0).optional().describe("Where there is no Last-Event-ID header"),
+});
+/** A client that takes nothing for this many bytes is cut off: it comes back and goes on. */
+const unsentBytesMax = 1024 * 1024;
+const keepAliveMaxMs = 10_000;
+/** How soon a client that lost the connection is to come back. */
+const retryMs = 1000;
+
+export async function eventRoutes(app: FastifyInstance, deps: EventRouteDependencies): Promise<void> {
+  const { store, membership } = deps;
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  const open = new Set<FastifyReply>();
+
+  routes.get(
+    activityPaths.events,
+    {
+      schema: {
+        summary: "What changed the cluster, newest first",
+        tags: ["cluster"],
+        querystring: listEventsQuerySchema,
+        response: { 200: z.array(eventViewSchema), ...problems(400, 503) },
+      },
+    },
+    async (request) => {
+      const { before, kind, repository, node, limit } = request.query;
+      const events = await store.listEvents({
+        before,
+        kinds: kind,
+        repositoryId: repository === undefined ? undefined : await repositoryIdOf(store, repository),
+        nodeId: node === undefined ? undefined : nodeIdOf(membership, node),
+        limit,
+      });
+      return events.map((event) => eventView(event, membership));
+    },
+  );
+
+  routes.get(
+    activityPaths.eventStream,
+    {
+      schema: {
+        summary: "The same as it happens",
+        description:
+          "Server-sent events. A client that comes back with Last-Event-ID misses nothing, through whichever controller.",
+        tags: ["cluster"],
+        querystring: streamQuerySchema,
+        response: { 200: z.string().describe("text/event-stream"), ...problems(400, 503) },
+      },
+    },
+    async (request, reply) => {
+      await stream(deps, request, reply, request.query.lastEventId, open);
+    },
+  );
+
+  // They would never end by themselves.
+  app.addHook("preClose", async () => {
+    for (const reply of open) reply.raw.end();
+  });
+}
+
+async function stream(
+  { eventStream, settings, clock, name, version }: EventRouteDependencies,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  lastEventId: number | undefined,
+  open: Set<FastifyReply>,
+): Promise<void> {
+  const header = request.headers["last-event-id"];
+  const lastId = typeof header === "string" && /^\d{1,15}$/.test(header) ? Number(header) : lastEventId;
+  if (eventStream.full) throw new GitmeshError("busy", "as many clients watch as may");
+  const { raw } = reply;
+  const begun: string[] = [`retry: ${retryMs}\n\n`];
+  const write = (text: string): void => {
+    if (!raw.headersSent) begun.push(text);
+    else if (raw.writableLength > unsentBytesMax) raw.destroy();
+    else raw.write(text);
+  };
+  const send: Watcher["send"] = (event, data, id) => {
+    write(`${id === undefined ? "" : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+  };
+  send("hello", { controller: name, version });
+  const leave = await eventStream.watch({ send }, lastId);
+  reply.hijack();
+  open.add(reply);
+  const keepAliveMs = Math.min(keepAliveMaxMs, settings.requestIdleMs / 3);
+  let cancel = (): void => {};
+  const keepAlive = (): void => {
+    cancel = clock.timer(keepAliveMs, () => {
+      write(":\n\n");
+      keepAlive();
+    });
+  };
+  raw.once("close", () => {
+    leave();
+    cancel();
+    open.delete(reply);
+  });
+  raw.on("error", () => {});
+  raw.writeHead(200, {
+    "content-type": "text/event-stream",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",
+    "x-request-id": request.id,
+  });
+  raw.write(begun.join(""));
+  keepAlive();
+  if (raw.destroyed) raw.emit("close");
+}
+
+async function repositoryIdOf(store: Store, nameOrId: string): Promise<string> {
+  return (await store.findRepository(nameOrId))?.repository.id ?? nameOrId;
+}
+
+function nodeIdOf(membership: Membership, wanted: string): string {
+  const found = membership.nodes().find((node) => node.url === wanted || new URL(node.url).host === wanted);
+  return found?.id ?? wanted;
+}
