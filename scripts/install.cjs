@@ -33,3 +33,12 @@ if (!installed()) {
   }
   fs.writeFileSync(stampFile, JSON.stringify({ lockHash, production }));
 }
+
+// The console's pages, when they are missing or older than their sources: with the Node.js that was just installed.
+const ownNode = path.join(root, "node_modules", ".bin", "node");
+const node = fs.existsSync(ownNode) ? ownNode : process.execPath;
+const build = spawnSync(node, [path.join(root, "console", "build.ts")], { stdio: "inherit" });
+if (build.status !== 0) {
+  console.error("The console's pages could not be built; see the lines above.");
+  process.exit(1);
+}

@@ -36,6 +36,12 @@ export const errorCatalogue = {
     remedy: "Use git's smart HTTP: git-upload-pack or git-receive-pack.",
     fault: "user",
   },
+  "cross-site": {
+    status: 403,
+    title: "Another site's page asked for a change",
+    remedy: "Use the console's own pages.",
+    fault: "user",
+  },
   "not-found": {
     status: 404,
     title: "No such page",
@@ -124,6 +130,18 @@ export const errorCatalogue = {
     status: 500,
     title: "A git process failed on the repository server",
     remedy: "See the repository server's log.",
+    fault: "server",
+  },
+  "outcome-unknown": {
+    status: 502,
+    title: "The controller broke off before it answered",
+    remedy: "Look whether the change took effect before you try again.",
+    fault: "server",
+  },
+  "controller-unreachable": {
+    status: 503,
+    title: "No controller answers",
+    remedy: "Check that a controller runs and that the console has its URL (setting controllers).",
     fault: "server",
   },
   "store-unavailable": {

@@ -1,165 +1,181 @@
-/** The console's page, served for a controller that is made up here. */
+/** The console's server in front of controllers that are made up here: assets, passing on, failing over, the stream. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { after, before, beforeEach, test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { systemClock } from "../base/clock.ts";
 import { createLogger } from "../base/log.ts";
-import type { ClusterView, NodeView, RepositoryView } from "../protocol/public-api.ts";
-import { startConsole, type RunningConsole } from "./server.ts";
+import { MessageCutter } from "./event-relay.ts";
+import { startConsole } from "./server.ts";
 
-const evil = `<script>alert("1")</script>'&`;
-const escaped = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39;&amp;";
+type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
-const cluster: ClusterView = {
-  version: "1.2.3",
-  controller: "controller-1",
-  store: { engine: "SQLite", ok: true },
-  nodes: { total: 2, alive: 1, suspect: 0, dead: 1 },
-  repositories: { total: 101, degraded: 1 },
-  repair: { leader: true, running: [] },
-};
-const node: NodeView = {
-  id: "n1",
-  url: "http://127.0.0.1:8082",
-  state: "ALIVE",
-  timestamp: 0,
-  registeredAt: 0,
-  diskUsage: 0.231,
-  diskFree: 1,
-  draining: false,
-  silentMs: 0,
-  load: 0,
-  replicas: { READY: 0, PREPARING: 0, STALE: 0, QUARANTINED: 0 },
-  version: "1.2.3",
-  repos: [],
-};
-const repository: RepositoryView = {
-  id: "r1",
-  name: evil,
-  description: evil,
-  cloneUrl: "http://localhost/git/x.git",
-  objectFormat: "sha1",
-  defaultBranch: "main",
-  replicas: 2,
-  denyDeletes: false,
-  denyNonFastForwards: false,
-  timestamp: Date.UTC(2026, 10, 24, 12),
-  createdAt: 0,
-  generation: 7,
-  size: 1_500_000,
-  primaryNode: node.url,
-  nodes: [
-    { url: node.url, status: "READY", generation: 7, nodeId: "n1", reason: "", size: 1, since: 0, leaving: false },
-    {
-      url: "http://127.0.0.1:8083",
-      status: "STALE",
-      generation: 6,
-      nodeId: "n2",
-      reason: evil,
-      size: 1,
-      since: 0,
-      leaving: false,
-    },
-  ],
-};
+/** A controller that remembers what it was asked. */
+class FakeController {
+  readonly asked: string[] = [];
+  readonly #server: Server;
+  answer: Answer = (_request, response) => {
+    response.writeHead(200, { "content-type": "application/json", "x-total-count": "7" }).end('{"a":1}');
+  };
 
-let answers: Record<string, unknown>;
-let controller: Server;
-let console_: RunningConsole;
+  constructor() {
+    this.#server = createServer((request, response) => {
+      this.asked.push(`${request.method ?? ""} ${request.url ?? ""}`);
+      request.resume();
+      this.answer(request, response);
+    });
+  }
 
-before(async () => {
-  controller = createServer((request, response) => {
-    const answer = answers[(request.url ?? "").split("?")[0] ?? ""];
-    response.writeHead(answer === undefined ? 503 : 200).end(JSON.stringify(answer ?? {}));
-  });
-  controller.listen(0, "127.0.0.1");
-  await once(controller, "listening");
-  const { port } = controller.address() as AddressInfo;
-  console_ = await startConsole(
-    {
-      name: "console",
-      logLevel: "silent",
-      shutdownMs: 1000,
-      listen: "127.0.0.1:0",
-      // Nobody listens on port 1: the page is to come from the other one.
-      controllers: ["http://127.0.0.1:1", `http://127.0.0.1:${port}`],
-    },
-    { log: createLogger("console", "silent"), clock: systemClock },
-  );
-});
+  static async start(t: TestContext): Promise<FakeController> {
+    const controller = new FakeController();
+    controller.#server.listen(0, "127.0.0.1");
+    await once(controller.#server, "listening");
+    t.after(() => controller.stop());
+    return controller;
+  }
 
-beforeEach(() => {
-  answers = { "/api/cluster": cluster, "/api/nodes": [node], "/api/repos": [repository] };
-});
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
 
-after(async () => {
-  await console_.close();
-  controller.close();
-});
-
-async function page(): Promise<{ status: number; text: string; headers: Headers }> {
-  const response = await fetch(console_.url);
-  return { status: response.status, text: await response.text(), headers: response.headers };
+  stop(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
 }
 
-test("health, repositories and nodes are on the page, every value escaped", async () => {
-  const { status, text } = await page();
-  assert.equal(status, 200);
-  assert.match(
-    text,
-    /1 repository has fewer complete replicas than wanted\. 1 of 2 repository servers does not answer\./,
+async function consoleOf(t: TestContext, ...controllers: readonly string[]): Promise<string> {
+  const running = await startConsole(
+    { name: "console", logLevel: "silent", shutdownMs: 1000, listen: "127.0.0.1:0", controllers: [...controllers] },
+    { log: createLogger("console", "silent"), clock: systemClock },
   );
-  assert.match(text, /class="mark ready" title="READY on http:\/\/127\.0\.0\.1:8082"/);
-  assert.ok(text.includes(`title="STALE on http://127.0.0.1:8083: ${escaped}"`));
-  assert.ok(text.includes(`<th scope="row">${escaped}<br>`));
-  assert.doesNotMatch(text, /<script|alert\("/);
-  assert.match(text, /1\.5 MB/);
-  assert.match(text, /2026-11-24 12:00:00 UTC/);
-  assert.match(text, /100 more are not shown/);
-  assert.match(text, /23 %/);
-  assert.match(text, /api\/openapi\.json/);
+  t.after(() => running.close());
+  return running.url;
+}
+
+/** Nobody listens there. */
+const nobody = "http://127.0.0.1:1";
+
+test("the application: a page for every address, files for ever, under a strict policy", async (t) => {
+  const url = await consoleOf(t, nobody);
+  for (const path of ["/", "/repositories/team/a.b", "/nodes/1?x=/assets/"]) {
+    const page = await fetch(url + path);
+    assert.equal(page.status, 200);
+    assert.match(page.headers.get("content-type") ?? "", /^text\/html/);
+    assert.equal(page.headers.get("cache-control"), "no-cache");
+    const policy = page.headers.get("content-security-policy") ?? "";
+    assert.match(policy, /default-src 'none'; script-src 'self'; style-src 'self'/);
+    assert.doesNotMatch(policy, /unsafe|\*/);
+    assert.equal(page.headers.get("x-content-type-options"), "nosniff");
+  }
+  const html = await (await fetch(url)).text();
+  assert.doesNotMatch(html, /<script>|<style|style=|onload=|https?:\/\//);
+  const files = [...html.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map((match) => match[1] ?? "");
+  assert.ok(files.length >= 4, files.join());
+  for (const file of files) {
+    const answer = await fetch(url + file, { headers: { "accept-encoding": "br" } });
+    assert.equal(answer.status, 200, file);
+    await answer.arrayBuffer();
+    if (!file.startsWith("/assets/")) continue;
+    assert.match(answer.headers.get("cache-control") ?? "", /immutable/);
+    assert.equal(answer.headers.get("content-encoding"), "br");
+  }
+  assert.equal((await fetch(`${url}/assets/old-123.js`)).status, 404);
+  assert.equal(
+    (await fetch(`${url}/assets/../../package.json`)).headers.get("content-type"),
+    "text/html; charset=utf-8",
+  );
+  for (const path of ["/healthz", "/readyz"]) assert.equal((await fetch(url + path)).status, 200);
 });
 
-test("a cluster without a repository says what to type", async () => {
-  answers["/api/repos"] = [];
-  answers["/api/cluster"] = { ...cluster, repositories: { total: 0, degraded: 0 } };
-  const { text } = await page();
-  assert.match(text, /There are no repositories yet\./);
-  assert.match(text, /curl -XPOST http:\/\/127\.0\.0\.1:\d+\/api\/repos\/test/);
+test("the API is passed on with what matters of its headers, and no controller is a problem in words", async (t) => {
+  const controller = await FakeController.start(t);
+  const url = await consoleOf(t, nobody, controller.url);
+  const answer = await fetch(`${url}/api/repos?contains=a%20b`);
+  assert.deepEqual([answer.status, answer.headers.get("x-total-count"), await answer.json()], [200, "7", { a: 1 }]);
+  assert.deepEqual(controller.asked, ["GET /api/repos?contains=a%20b"]);
+  controller.answer = (request, response) => {
+    response.writeHead(409, { "content-type": "application/problem+json" });
+    request.pipe(response);
+  };
+  const body = '{"description":"ä"}';
+  const created = await fetch(`${url}/api/repos/a`, {
+    method: "POST",
+    body,
+    headers: { "content-type": "application/json" },
+  });
+  assert.deepEqual([created.status, created.headers.get("content-type")], [409, "application/problem+json"]);
+  assert.equal(await created.text(), body);
+  const alone = await consoleOf(t, nobody);
+  const failed = await fetch(`${alone}/api/cluster`);
+  const problem = (await failed.json()) as { code: string; detail: string };
+  assert.deepEqual([failed.status, problem.code], [503, "controller-unreachable"]);
+  assert.match(problem.detail, /127\.0\.0\.1:1/);
 });
 
-test("a controller without its store still tells what it knows", async () => {
-  answers = { "/api/cluster": { ...cluster, store: { engine: "MySQL", ok: false }, repositories: null } };
-  const { status, text } = await page();
-  assert.equal(status, 200);
-  assert.match(text, /The metadata store does not answer\./);
-  assert.match(text, /Unknown at the moment/);
+test("a question is asked again elsewhere when its controller breaks off; a change is not", async (t) => {
+  const [one, two] = [await FakeController.start(t), await FakeController.start(t)];
+  one.answer = (request) => request.socket.destroy();
+  const url = await consoleOf(t, one.url, two.url);
+  assert.equal((await fetch(`${url}/api/nodes`)).status, 200);
+  assert.equal((await fetch(`${url}/api/nodes`)).status, 200);
+  assert.deepEqual([one.asked.length, two.asked.length], [1, 2], "the one that answered is asked first from then on");
+  two.answer = (request) => request.socket.destroy();
+  const changed = await fetch(`${url}/api/repos/a`, { method: "DELETE" });
+  assert.deepEqual([changed.status, ((await changed.json()) as { code: string }).code], [502, "outcome-unknown"]);
+  assert.deepEqual([one.asked.length, two.asked.length], [1, 3]);
+  const unsent = await consoleOf(t, nobody, two.url);
+  two.answer = (_request, response) => response.writeHead(204).end();
+  assert.equal((await fetch(`${unsent}/api/repos/a`, { method: "DELETE" })).status, 204, "nothing was sent to nobody");
 });
 
-test("no controller: said clearly, with each reason, and not as a success", async () => {
-  answers = {};
-  const { status, text } = await page();
-  assert.equal(status, 503);
-  assert.match(text, /No controller answers\./);
-  assert.match(text, /http:\/\/127\.0\.0\.1:1: .*ECONNREFUSED/);
-  assert.match(text, /it answered with status 503/);
+test("changes are taken from the console's own pages, and from programs", async (t) => {
+  const controller = await FakeController.start(t);
+  const url = await consoleOf(t, controller.url);
+  const post = async (headers: Record<string, string>): Promise<number> =>
+    (await fetch(`${url}/api/repos/a/_delete`, { method: "POST", headers })).status;
+  assert.equal(await post({ origin: "http://evil.example" }), 403);
+  assert.equal(await post({ origin: "null" }), 403);
+  assert.equal(await post({ origin: url }), 200);
+  assert.equal(await post({}), 200);
+  assert.equal(controller.asked.length, 2);
 });
 
-test("the page needs no script and may load nothing but its style", async () => {
-  const { headers, text } = await page();
-  const policy = headers.get("content-security-policy") ?? "";
-  assert.match(policy, /default-src 'none'; style-src 'self'/);
-  assert.doesNotMatch(policy, /unsafe/);
-  assert.equal(headers.get("x-content-type-options"), "nosniff");
-  assert.equal(headers.get("cache-control"), "no-store");
-  assert.doesNotMatch(text, /style=|<style|<script|onclick/);
-  const style = await fetch(`${console_.url}/style.css`);
-  assert.equal(style.headers.get("content-type"), "text/css; charset=utf-8");
-  assert.match(await style.text(), /light-dark/);
-  for (const path of ["/healthz", "/readyz"]) assert.equal((await fetch(console_.url + path)).status, 200);
-  const nothing = await fetch(`${console_.url}/nothing`);
-  assert.equal(nothing.status, 404);
-  assert.equal(nothing.headers.get("x-content-type-options"), "nosniff");
+test("the stream goes on from another controller, in the same answer, after the last whole message", async (t) => {
+  const [one, two] = [await FakeController.start(t), await FakeController.start(t)];
+  const cursors: (string | undefined)[] = [];
+  const streaming =
+    (first: string): Answer =>
+    (request, response) => {
+      cursors.push(request.headers["last-event-id"] as string | undefined);
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.write(first);
+    };
+  one.answer = streaming("id: 5\nevent: change\ndata: 1\n\nid: 6\nevent: cha");
+  two.answer = streaming("id: 6\nevent: change\ndata: 2\n\n");
+  const url = await consoleOf(t, one.url, two.url);
+  const answer = await fetch(`${url}/api/events/stream`, { headers: { "last-event-id": "3" } });
+  assert.equal(answer.headers.get("content-type"), "text/event-stream");
+  const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
+  assert.ok(reader !== undefined);
+  assert.equal((await reader.read()).value, "id: 5\nevent: change\ndata: 1\n\n");
+  one.stop();
+  assert.equal((await reader.read()).value, "id: 6\nevent: change\ndata: 2\n\n");
+  assert.deepEqual(cursors, ["3", "5"]);
+  two.stop();
+  assert.equal((await reader.read().catch(() => ({ done: true }))).done, true, "it ends when nobody answers");
+  assert.equal((await fetch(`${url}/api/events/stream`)).status, 503);
+});
+
+test("messages are cut after whole ones, characters of several bytes too", () => {
+  const cutter = new MessageCutter("1");
+  const bytes = Buffer.from("id: 2\ndata: ä\n\nid: 3\ndata: b");
+  const cut = bytes.indexOf(0xa4);
+  assert.equal(cutter.take(bytes.subarray(0, cut)), "");
+  assert.equal(cutter.take(bytes.subarray(cut)), "id: 2\ndata: ä\n\n");
+  assert.equal(cutter.lastId, "2");
+  cutter.restart();
+  assert.equal(cutter.take(Buffer.from("id: 4\n\n")), "id: 4\n\n");
+  assert.equal(cutter.lastId, "4");
 });

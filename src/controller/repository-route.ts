@@ -33,7 +33,7 @@ export interface RepositoryRouteDependencies {
 
 /** Replicas that are to leave their node; more are not marked as such. */
 const leavingMax = 10_000;
-const defaultBranchText = "master";
+export const defaultBranchText = "master";
 const deleteAction = "/_delete";
 const wildcard = `${apiPaths.repositories}/*`;
 

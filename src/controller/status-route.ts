@@ -9,24 +9,27 @@ import {
   readyViewSchema,
   type ClusterView,
 } from "../protocol/public-api.ts";
+import type { ControllerSettings } from "../base/settings.ts";
 import type { Store } from "../store/store.ts";
 import type { LeaseKeeper } from "./lease.ts";
 import type { Membership } from "./membership.ts";
 import { problems } from "./open-api-route.ts";
 import type { Repair } from "./repair.ts";
+import { defaultBranchText } from "./repository-route.ts";
 
 export interface StatusRouteDependencies {
   readonly store: Store;
   readonly membership: Membership;
   readonly lease: LeaseKeeper;
   readonly repair: Repair;
+  readonly settings: ControllerSettings;
   /** Of this controller. */
   readonly name: string;
   readonly version: string;
 }
 
 export async function statusRoutes(app: FastifyInstance, deps: StatusRouteDependencies): Promise<void> {
-  const { store, membership, lease, repair, name, version } = deps;
+  const { store, membership, lease, repair, settings, name, version } = deps;
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
   routes.get(
@@ -43,6 +46,12 @@ export async function statusRoutes(app: FastifyInstance, deps: StatusRouteDepend
         store: { engine: store.engine, ok: repositories !== undefined },
         nodes: { total: nodes.length, alive: nodes.length - dead - suspect, suspect, dead },
         repositories: repositories ?? null,
+        defaults: {
+          replicas: settings.replicas,
+          defaultBranch: defaultBranchText,
+          diskUsageMax: settings.diskUsageMax,
+          repairGraceMs: settings.repairGraceMs,
+        },
         repair: { leader: lease.isHolder, running: [...repair.running()] },
       };
     },

@@ -1,6 +1,6 @@
 /** The part of the public REST API that tells people what happens: events, pushes, refs with commits, work, charts. */
 import { z } from "zod";
-import { nodeState, replicaState } from "./public-api.ts";
+import { replicaState, type nodeState } from "./public-api.ts";
 
 export const activityPaths = {
   /** GET: newest first. */

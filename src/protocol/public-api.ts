@@ -158,6 +158,12 @@ export const clusterViewSchema = z.object({
     .object({ total: z.int(), degraded: z.int().describe("With fewer READY replicas than wanted") })
     .nullable()
     .describe("null while the store does not answer"),
+  defaults: z.object({
+    replicas: z.int().describe("Of a new repository"),
+    defaultBranch: z.string(),
+    diskUsageMax: z.number().describe("A fuller repository server gets no new replicas, 0 to 1"),
+    repairGraceMs: z.int().describe("A replica on a server dead for this long is rebuilt on another"),
+  }),
   repair: z.object({
     leader: z.boolean().describe("This controller runs the background repair"),
     running: z.array(z.string()).describe("What is being repaired, when this one does"),

@@ -141,7 +141,7 @@ export class Separate implements Servers {
     await within(killLimitMs, `killing ${name}`, process.exited);
   }
 
-  /** Also for a node beyond those of the layout, as in "node-4". `env` goes before all else. */
+  /** Also for a node beyond those of the layout, as in "node-4", and for "console". `env` goes before all else. */
   start(name: string, env: Readonly<Record<string, string>> = {}): void {
     assert.ok(this.#processes.get(name)?.running !== true, `${name} is running`);
     const { dataDirectory, workingDirectory } = this.#layout;
@@ -191,12 +191,16 @@ export class Separate implements Servers {
         ...(layout.replicas === undefined ? {} : { GITMESH_REPLICAS: String(layout.replicas) }),
       };
     }
+    const controllers = numbered("controller", layout.controllers)
+      .map((_, index) => controllerUrl(layout, index + 1))
+      .join(",");
+    if (name === "console") {
+      return { ...common, GITMESH_LISTEN: `127.0.0.1:${layout.portBase}`, GITMESH_CONTROLLERS: controllers };
+    }
     return {
       ...common,
       GITMESH_LISTEN: new URL(nodeUrl(layout, number)).host,
-      GITMESH_CONTROLLERS: numbered("controller", layout.controllers)
-        .map((_, index) => controllerUrl(layout, index + 1))
-        .join(","),
+      GITMESH_CONTROLLERS: controllers,
       GITMESH_DIRECTORY: join(layout.dataDirectory, name),
     };
   }

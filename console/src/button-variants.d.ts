@@ -1,0 +1,9 @@
+/** Our own kinds of buttons: style.css has what they look like. */
+import "bootstrap-vue-next";
+
+declare module "bootstrap-vue-next" {
+  interface BaseButtonVariant {
+    quiet: unknown;
+    icon: unknown;
+  }
+}

@@ -1,0 +1,124 @@
+/** What the pages ask for, by name. A key's first word is what live.ts invalidates by. */
+import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/vue-query";
+import { computed, toValue, type MaybeRefOrGetter } from "vue";
+import { api, ApiError, type RepairView, type RepositorySearch } from "./api.ts";
+import { connection } from "./connection.ts";
+
+/** Only while no events arrive. */
+const pollMs = 5000;
+const metricsMs = 10_000;
+const pageRows = 100;
+export const eventRows = 50;
+
+const polling = computed(() => (connection.value === "live" ? false : pollMs));
+
+export function useCluster() {
+  return useQuery({ queryKey: ["cluster"], queryFn: api.cluster, refetchInterval: polling });
+}
+
+export function useMetrics() {
+  return useQuery({ queryKey: ["metrics"], queryFn: api.metrics, refetchInterval: metricsMs });
+}
+
+export function useNodes() {
+  return useQuery({ queryKey: ["nodes"], queryFn: api.nodes, refetchInterval: polling });
+}
+
+export function useNode(id: MaybeRefOrGetter<string>) {
+  return useQuery({
+    queryKey: computed(() => ["node", toValue(id)]),
+    queryFn: () => api.node(toValue(id)),
+    refetchInterval: polling,
+  });
+}
+
+export function useNodeMetrics(id: MaybeRefOrGetter<string>) {
+  return useQuery({
+    queryKey: computed(() => ["node-metrics", toValue(id)]),
+    queryFn: () => api.nodeMetrics(toValue(id)),
+    refetchInterval: metricsMs,
+  });
+}
+
+export function useNodeReplicas(id: MaybeRefOrGetter<string>) {
+  return useInfiniteQuery({
+    queryKey: computed(() => ["node-replicas", toValue(id)]),
+    queryFn: ({ pageParam }) => api.nodeReplicas(toValue(id), pageParam, pageRows),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => (page.length < pageRows ? undefined : page.at(-1)?.name),
+    refetchInterval: polling,
+  });
+}
+
+export function useRepositories(search: MaybeRefOrGetter<RepositorySearch>) {
+  return useInfiniteQuery({
+    queryKey: computed(() => ["repositories", toValue(search)]),
+    queryFn: ({ pageParam }) => api.repositories(toValue(search), pageParam, pageRows),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next,
+    placeholderData: keepPreviousData,
+    refetchInterval: polling,
+  });
+}
+
+export function useRepository(name: MaybeRefOrGetter<string>) {
+  return useQuery({
+    queryKey: computed(() => ["repository", toValue(name)]),
+    queryFn: () => api.repository(toValue(name)),
+    refetchInterval: polling,
+  });
+}
+
+export function useRefs(
+  name: MaybeRefOrGetter<string>,
+  kind: MaybeRefOrGetter<"branches" | "tags">,
+  contains: MaybeRefOrGetter<string>,
+) {
+  return useInfiniteQuery({
+    queryKey: computed(() => ["refs", toValue(name), toValue(kind), toValue(contains)]),
+    queryFn: ({ pageParam }) => api.refs(toValue(name), toValue(kind), toValue(contains), pageParam),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next ?? undefined,
+    placeholderData: keepPreviousData,
+    refetchInterval: polling,
+  });
+}
+
+export function usePushes(name: MaybeRefOrGetter<string>) {
+  return useQuery({
+    queryKey: computed(() => ["pushes", toValue(name)]),
+    queryFn: () => api.pushes(toValue(name)),
+    refetchInterval: polling,
+  });
+}
+
+export function useWork() {
+  return useQuery({ queryKey: ["work"], queryFn: api.work, refetchInterval: polling });
+}
+
+/** null where the controllers do not offer it. */
+export function useRepair() {
+  return useQuery({
+    queryKey: ["repair"],
+    queryFn: async (): Promise<RepairView | null> => {
+      try {
+        return await api.repair();
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 404) return null;
+        throw error;
+      }
+    },
+    refetchInterval: polling,
+  });
+}
+
+export function useEvents(filter: MaybeRefOrGetter<Readonly<Record<string, string | undefined>>>, rows = eventRows) {
+  return useInfiniteQuery({
+    queryKey: computed(() => ["events", toValue(filter), rows]),
+    queryFn: ({ pageParam }) => api.events(toValue(filter), pageParam, rows),
+    initialPageParam: undefined as number | undefined,
+    getNextPageParam: (page) => (page.length < rows ? undefined : page.at(-1)?.id),
+    placeholderData: keepPreviousData,
+    refetchInterval: polling,
+  });
+}
