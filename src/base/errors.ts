@@ -90,6 +90,12 @@ export const errorCatalogue = {
     remedy: "Stop it and wait until its replicas are rebuilt elsewhere, then remove it.",
     fault: "user",
   },
+  "replica-in-use": {
+    status: 409,
+    title: "The replica is in use",
+    remedy: "Nothing to do: it is looked at again later.",
+    fault: "server",
+  },
   "generation-gap": {
     status: 409,
     title: "The replica is not at the generation that the change starts from",

@@ -21,6 +21,11 @@ const urlList = z
   )
   .pipe(z.array(httpUrl).min(1, "must name at least one URL"));
 const milliseconds = z.coerce.number().int().min(1).max(86_400_000);
+const longMilliseconds = z.coerce
+  .number()
+  .int()
+  .min(1)
+  .max(366 * 86_400_000);
 const bytes = z.coerce.number().int().min(1);
 const count = z.coerce.number().int().min(1);
 /** One secret, or two separated by a comma while it is changed: the first is sent, both are accepted. */
@@ -71,6 +76,20 @@ export const controllerSettingsSchema = z.object({
     .default(600_000)
     .describe("A replica on a server dead for this long is rebuilt on another"),
   repairIntervalMs: milliseconds.default(1000).describe("Time between two looks for work of the background repair"),
+  scrubIntervalMs: longMilliseconds
+    .default(7 * 86_400_000)
+    .describe("Every complete replica is verified (refs and git fsck) at least this often"),
+  scrubShare: z.coerce
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.2)
+    .describe("Part of its time that a repository server may spend on regular verifications"),
+  asideKeepMs: longMilliseconds
+    .default(7 * 86_400_000)
+    .describe(
+      "How long a surplus or damaged copy is kept aside before it is deleted, if the wanted number of verified replicas is elsewhere",
+    ),
   leaseMs: milliseconds.default(5000).describe("Validity of the lease for background work"),
   nodeConnectMs: milliseconds.default(2000).describe("Time to connect to a repository server"),
   nodeIdleMs: milliseconds

@@ -74,9 +74,10 @@ export async function show(name: string, options: Options): Promise<void> {
     node.url + (node.url === repository.primaryNode ? " (primary)" : ""),
     node.status,
     String(node.generation),
+    momentText(node.verifiedAt),
     node.reason,
   ]);
-  say(table([["NODE", "STATUS", "GENERATION", "REASON"], ...rows]));
+  say(table([["NODE", "STATUS", "GENERATION", "VERIFIED", "REASON"], ...rows]));
 }
 
 export async function change(name: string, options: Options): Promise<void> {

@@ -47,8 +47,16 @@ const repository: RepositoryView = {
   size: 1_500_000,
   primaryNode: node.url,
   nodes: [
-    { url: node.url, status: "READY", generation: 7, nodeId: "n1", reason: "", size: 1 },
-    { url: "http://127.0.0.1:8083", status: "STALE", generation: 6, nodeId: "n2", reason: evil, size: 1 },
+    { url: node.url, status: "READY", generation: 7, nodeId: "n1", reason: "", size: 1, verifiedAt: -1 },
+    {
+      url: "http://127.0.0.1:8083",
+      status: "STALE",
+      generation: 6,
+      nodeId: "n2",
+      reason: evil,
+      size: 1,
+      verifiedAt: -1,
+    },
   ],
 };
 

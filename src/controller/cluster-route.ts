@@ -29,6 +29,9 @@ export interface ClusterRouteDependencies {
 /** An inventory has about 70 bytes a replica: room for some 900,000. */
 const registrationBytesMax = 64 * 1024 * 1024;
 
+/** A replica that was verified within this time is not verified again on suspicion: clients could ask for it all day. */
+const suspectAgainMs = 600_000;
+
 export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDependencies): Promise<void> {
   const { store, membership, orphans, settings, clock, log } = deps;
   app.addHook("onRequest", requireClusterSecret(settings.secret));
@@ -73,7 +76,14 @@ export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDepe
       schema: { hide: true, body: heartbeatRequestSchema, response: { 200: heartbeatResponseSchema } },
     },
     async ({ body }) => {
-      const known = await store.recordHeartbeat({ ...body, nowMs: clock.nowMs() });
+      const nowMs = clock.nowMs();
+      const { suspects = [], ...heartbeat } = body;
+      const verifiedBeforeMs = nowMs - suspectAgainMs;
+      const known = await store.recordHeartbeat({
+        ...heartbeat,
+        nowMs,
+        suspects: { repositoryIds: suspects, verifiedBeforeMs },
+      });
       if (known) membership.heard(body.id);
       return { register: !known };
     },

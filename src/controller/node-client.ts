@@ -16,15 +16,21 @@ import {
   catchUpResultSchema,
   nodePaths,
   replicaStatusSchema,
+  copiesResponseSchema,
   stageResultSchema,
+  verifyResultSchema,
   type ApplyRequest,
   type CatchUpHeader,
   type CatchUpResult,
+  type CopiesResponse,
   type FetchTipsRequest,
   type ReplicaDescription,
   type ReplicaStatus,
+  type RetireRequest,
   type StageHeader,
   type StageResult,
+  type VerifyRequest,
+  type VerifyResult,
 } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import { NodeCallError } from "./node-call-error.ts";
@@ -92,9 +98,24 @@ export class NodeClient {
     await this.#json("PATCH", nodeUrl, nodePaths.replica(description.id), description);
   }
 
-  /** Moves a replica's directory aside; none is fine. */
-  async retireReplica(nodeUrl: string, repositoryId: string, reason: string): Promise<void> {
-    await this.#json("POST", nodeUrl, nodePaths.retire(repositoryId), { reason });
+  /** Moves a replica's directory aside; none is fine. With `ifUnused`, "replica-in-use" refuses it. */
+  async retireReplica(nodeUrl: string, repositoryId: string, request: RetireRequest): Promise<void> {
+    await this.#json("POST", nodeUrl, nodePaths.retire(repositoryId), request);
+  }
+
+  /** Verifies a replica: may take as long as reading all of it does. */
+  verify(nodeUrl: string, repositoryId: string, request: VerifyRequest, signal: AbortSignal): Promise<VerifyResult> {
+    return this.#stream(nodeUrl, nodePaths.verify(repositoryId), request, signal, verifyResultSchema, () => {});
+  }
+
+  /** What is on a node's disk. */
+  async copies(nodeUrl: string): Promise<CopiesResponse> {
+    return parse(copiesResponseSchema, await this.#json("GET", nodeUrl, nodePaths.copies, undefined));
+  }
+
+  /** Deletes a copy that was moved aside, for good; none is fine. */
+  async purgeCopy(nodeUrl: string, entry: string): Promise<void> {
+    await this.#json("POST", nodeUrl, nodePaths.purge, { entry });
   }
 
   async replicaStatus(nodeUrl: string, repositoryId: string): Promise<ReplicaStatus> {
@@ -255,18 +276,19 @@ export class NodeClient {
   async #stream<R>(
     nodeUrl: string,
     path: string,
-    body: Readable | Iterable<string>,
+    body: Readable | Iterable<string> | object,
     signal: AbortSignal,
     schema: z.ZodType<R>,
     onProgress: (text: string) => void,
   ): Promise<R> {
+    const isJson = !(Symbol.iterator in body) && !(Symbol.asyncIterator in body);
     try {
       const answer = await this.#request({
         method: "POST",
         nodeUrl,
         path,
-        headers: { "content-type": "application/octet-stream" },
-        body: body as Dispatcher.DispatchOptions["body"],
+        headers: { "content-type": isJson ? "application/json" : "application/octet-stream" },
+        body: isJson ? JSON.stringify(body) : (body as Dispatcher.DispatchOptions["body"]),
         signal,
       });
       return parse(schema, await readProgressLines(answer.body, onProgress));

@@ -88,7 +88,9 @@ export class Orphans {
 
   async #retire(url: string, nodeId: string, repositoryId: string, reason: string): Promise<boolean> {
     try {
-      await this.#deps.nodeClient.retireReplica(url, repositoryId, reason);
+      await this.#deps.nodeClient.retireReplica(url, repositoryId, { reason, ifUnused: true });
+      // Should it have been placed there meanwhile, it has nothing now.
+      await this.#deps.store.recordMovedAside(repositoryId, nodeId, this.#deps.clock.nowMs());
       return true;
     } catch (error) {
       this.#deps.log.warn({ nodeId, repositoryId, error: messageOf(error) }, "could not move a copy aside");

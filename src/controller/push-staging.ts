@@ -8,7 +8,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
 import { nodePaths, type StageHeader } from "../protocol/node-api.ts";
-import type { RefResult, Repository } from "../store/store.ts";
+import type { RefResult, Repository, Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
@@ -20,7 +20,11 @@ import { agrees, judgeStaging, type StagingVerdict } from "./staging-outcome.ts"
 /** A refused upload is read on this far, so that the client reads the report rather than a broken connection. */
 const drainBytesMax = 64 * 1024 * 1024;
 
+/** A replica that was verified within this time is not verified again on suspicion. */
+const suspectAgainMs = 600_000;
+
 export interface PushStagingDependencies {
+  readonly store: Store;
   readonly nodeClient: NodeClient;
   readonly membership: Membership;
   readonly settings: ControllerSettings;
@@ -126,6 +130,8 @@ export class PushStaging {
     const cancel = clock.timer(settings.applyMs, () => {
       abort.abort(new NodeCallError(`did not fetch within ${settings.applyMs} ms`, { unreachable: false }));
     });
+    // A complete one should have been able to: it may have lost something.
+    for (const { nodeId, ready } of others) if (ready) this.#suspect(push.repository.id, nodeId, log);
     const helped = await Promise.all(
       others.map(async ({ nodeId, url }) => {
         try {
@@ -140,6 +146,13 @@ export class PushStaging {
     );
     cancel();
     return helped.flat();
+  }
+
+  #suspect(repositoryId: string, nodeId: string, log: Logger): void {
+    const { store, clock } = this.#deps;
+    store
+      .requestVerification(nodeId, [repositoryId], clock.nowMs() - suspectAgainMs)
+      .catch((error: unknown) => log.warn({ nodeId, err: error }, "could not ask for a verification"));
   }
 }
 

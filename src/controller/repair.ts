@@ -67,7 +67,7 @@ export class Repair {
       const held = lease.signal;
       if (held !== undefined) {
         try {
-          await this.visit(AbortSignal.any([signal, held]));
+          await this.visit(AbortSignal.any([signal, held]), signal);
         } catch (error) {
           log.debug({ error: messageOf(error) }, "a repair visit broke off");
         }
@@ -82,14 +82,17 @@ export class Repair {
     while (this.#running.size > 0) await Promise.all([...this.#running.values()].map(({ done }) => done));
   }
 
-  /** Looks at some of the repositories and starts what they need. Throws "store-unavailable". */
-  async visit(signal: AbortSignal): Promise<void> {
+  /**
+   * Looks at some of the repositories and starts what they need, until `signal` aborts. What was started ends with
+   * `stop`: a lease that is lost for a moment is no reason to begin long catch-ups again. Throws "store-unavailable".
+   */
+  async visit(signal: AbortSignal, stop: AbortSignal): Promise<void> {
     const { store, membership } = this.#deps;
     // A node that another controller took in a moment ago is not a lost one.
     await membership.refresh();
     for (let page = 0; page < unhealthyPagesMax && !signal.aborted; page += 1) {
       const found = await store.listUnhealthy(this.#unhealthyAfter, unhealthyPage);
-      for (const repository of found) await this.#consider(repository, signal);
+      for (const repository of found) await this.#consider(repository, signal, stop);
       this.#unhealthyAfter = found.length < unhealthyPage ? "" : (found.at(-1)?.repository.id ?? "");
       if (this.#unhealthyAfter === "") break;
     }
@@ -97,13 +100,13 @@ export class Repair {
     const { items, next } = await store.listRepositories({ limit: sweepPage, cursor: this.#sweepCursor, sort: "name" });
     this.#sweepCursor = next;
     for (const repository of items) {
-      await this.#consider(repository, signal);
+      await this.#consider(repository, signal, stop);
       await this.#trimLog(repository, signal);
     }
   }
 
   /** Starts what the repository needs, when there is room for one more. */
-  async #consider(found: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {
+  async #consider(found: RepositoryWithReplicas, signal: AbortSignal, stop: AbortSignal): Promise<void> {
     const { membership, settings, clock, log } = this.#deps;
     const { id, name } = found.repository;
     if (this.#running.has(id) || signal.aborted) return;
@@ -123,7 +126,7 @@ export class Repair {
       await Promise.race([...this.#running.values()].map(({ done }) => done));
     }
     if (signal.aborted || this.#running.has(id)) return;
-    const done = this.#work(found, steps, signal).finally(() => this.#running.delete(id));
+    const done = this.#work(found, steps, stop).finally(() => this.#running.delete(id));
     this.#running.set(id, { name, done });
   }
 
@@ -159,6 +162,7 @@ export class Repair {
           { repository: name, nodeId: step.nodeId, step: step.kind, error: messageOf(error) },
           "a repair failed",
         );
+        await this.#deps.store.noteReason(id, step.nodeId, messageOf(error).slice(0, 500)).catch(() => {});
       }
     }
   }
@@ -199,11 +203,14 @@ export class Repair {
 
   /** The record first; the directory is moved aside then, or as an orphan when its node comes back. */
   async #remove(repositoryId: string, name: string, step: RepairStep & { readonly kind: "remove" }): Promise<void> {
-    const { store, nodeClient, membership, log } = this.#deps;
+    const { store, nodeClient, membership, clock, log } = this.#deps;
     if (!(await store.removeReplica(repositoryId, step.nodeId, step.readyElsewhere))) return;
     log.info({ repository: name, nodeId: step.nodeId, reason: step.reason }, "replica removed");
     const node = membership.get(step.nodeId);
-    if (node?.alive === true) await nodeClient.retireReplica(node.url, repositoryId, step.reason);
+    if (node?.alive !== true) return;
+    await nodeClient.retireReplica(node.url, repositoryId, { reason: step.reason });
+    // Should another controller have put it there again meanwhile, what it is believed to have is gone.
+    await store.recordMovedAside(repositoryId, step.nodeId, clock.nowMs());
   }
 
   async #trimLog({ repository }: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {

@@ -52,9 +52,7 @@ export class RepositoryChanges {
     if (missed.length > 0) {
       await store.markStale(repository.id, missed, `missed the new default branch ${defaultBranch}`, clock.nowMs());
     }
-    const found = await store.getRepository(repository.id);
-    if (found === undefined) throw new GitmeshError("repository-not-found", "it was deleted meanwhile");
-    return found;
+    return this.#found(repository);
   }
 
   /** Throws "repository-not-found". A node that cannot be told learns it when it registers. */
@@ -62,7 +60,36 @@ export class RepositoryChanges {
     const { store, nodeClient, clock, log } = this.#deps;
     const replicas = await store.deleteRepository(repository.id, clock.nowMs());
     log.info({ repository: repository.name, repositoryId: repository.id }, "repository deleted");
-    await this.#eachLive(replicas, (url) => nodeClient.retireReplica(url, repository.id, "deleted"));
+    await this.#eachLive(replicas, (url) => nodeClient.retireReplica(url, repository.id, { reason: "deleted" }));
+  }
+
+  /** Every READY replica is to be verified next (scrub.ts). */
+  async askToVerify({ repository, replicas }: RepositoryWithReplicas): Promise<RepositoryWithReplicas> {
+    const { store, clock } = this.#deps;
+    for (const { nodeId } of replicas) await store.requestVerification(nodeId, [repository.id], clock.nowMs() + 1);
+    return this.#found(repository);
+  }
+
+  /**
+   * A replica's copy is to be moved aside and filled anew from the others, also a QUARANTINED one. Throws
+   * "no-ready-replica" when no other is READY, "replica-not-found" when the node has none.
+   */
+  async rebuild({ repository }: RepositoryWithReplicas, nodeId: string): Promise<RepositoryWithReplicas> {
+    const { store, clock, log } = this.#deps;
+    const options = { byHand: true };
+    const outcome = await store.markDamaged(repository.id, nodeId, "to be filled anew", clock.nowMs(), options);
+    if (outcome === "gone") throw new GitmeshError("replica-not-found", "it has no replica on that repository server");
+    if (outcome === "only-copy") {
+      throw new GitmeshError("no-ready-replica", "no other replica is complete: there is nothing to fill it from");
+    }
+    log.info({ repository: repository.name, nodeId }, "a replica is to be filled anew");
+    return this.#found(repository);
+  }
+
+  async #found(repository: Repository): Promise<RepositoryWithReplicas> {
+    const found = await this.#deps.store.getRepository(repository.id);
+    if (found === undefined) throw new GitmeshError("repository-not-found", "it was deleted meanwhile");
+    return found;
   }
 
   #tellNodes(repository: Repository, replicas: readonly Replica[]): Promise<readonly string[]> {

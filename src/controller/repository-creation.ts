@@ -133,7 +133,7 @@ export class RepositoryCreation {
     await Promise.all(
       nodes.map(async (node) => {
         try {
-          await this.#deps.nodeClient.retireReplica(node.url, repositoryId, reason);
+          await this.#deps.nodeClient.retireReplica(node.url, repositoryId, { reason });
         } catch (error) {
           // It is listed as an orphan when its node registers.
           this.#deps.log.warn({ nodeId: node.id, repositoryId, error: messageOf(error) }, "could not retire a replica");

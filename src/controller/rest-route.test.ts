@@ -235,8 +235,10 @@ test("the state of the cluster, health, readiness and the OpenAPI document", asy
   assert.equal(document.openapi, "3.1.0");
   assert.deepEqual(Object.keys(document.paths).toSorted(), [
     "/api/cluster",
+    "/api/cluster/dataloss",
     "/api/nodes",
     "/api/nodes/{id}",
+    "/api/repair",
     "/api/repos",
     "/api/repos/{name}",
     "/api/repos/{name}/_delete",

@@ -3,16 +3,21 @@ import type { FastifyInstance } from "fastify";
 import { GitmeshError } from "../base/errors.ts";
 import { nodeRoutes, type NodeRouteDependencies } from "./node-route.ts";
 import { openApi } from "./open-api-route.ts";
+import { repairRoutes, type RepairRouteDependencies } from "./repair-route.ts";
 import { repositoryRoutes, type RepositoryRouteDependencies } from "./repository-route.ts";
 import { statusRoutes, type StatusRouteDependencies } from "./status-route.ts";
 
-export type RestDependencies = NodeRouteDependencies & RepositoryRouteDependencies & StatusRouteDependencies;
+export type RestDependencies = RepairRouteDependencies &
+  NodeRouteDependencies &
+  RepositoryRouteDependencies &
+  StatusRouteDependencies;
 
 export async function restRoutes(app: FastifyInstance, deps: RestDependencies): Promise<void> {
   acceptBodies(app);
   await openApi(app, deps.version);
   await repositoryRoutes(app, deps);
   await nodeRoutes(app, deps);
+  await repairRoutes(app, deps);
   await statusRoutes(app, deps);
 }
 

@@ -10,6 +10,7 @@ import { openStore } from "../store/open-store.ts";
 import type { Store } from "../store/store.ts";
 import { ReplicaApplier } from "./apply.ts";
 import { clusterRoutes } from "./cluster-route.ts";
+import { Copies } from "./copies.ts";
 import { gitHttpRoutes } from "./git-http-route.ts";
 import { LeaseKeeper } from "./lease.ts";
 import { Membership } from "./membership.ts";
@@ -19,9 +20,11 @@ import { ReceivePack } from "./receive-pack.ts";
 import { RefSnapshots } from "./ref-snapshot.ts";
 import { Repair } from "./repair.ts";
 import { ReplicaCatchUp } from "./replica-catch-up.ts";
+import { ReplicaVerification } from "./replica-verification.ts";
 import { RepositoryChanges } from "./repository-changes.ts";
 import { RepositoryCreation } from "./repository-creation.ts";
 import { restRoutes } from "./rest-route.ts";
+import { Scrub } from "./scrub.ts";
 import { UploadPack } from "./upload-pack.ts";
 
 export interface RunningController {
@@ -69,9 +72,15 @@ export async function startController(
   const catchUp = new ReplicaCatchUp({ ...shared, applier });
   const repair = new Repair({ ...shared, applier, catchUp, lease });
 
+  const verification = new ReplicaVerification(shared);
+  const scrub = new Scrub({ ...shared, verification, lease });
+  const copies = new Copies({ ...shared, lease });
+
   const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: settings.jsonBytesMax });
   void app.register((routes) => gitHttpRoutes(routes, { ...shared, snapshots, uploadPack, receivePack, agent }));
-  void app.register((routes) => restRoutes(routes, { ...shared, creation, changes, lease, repair, name, version }));
+  void app.register((routes) =>
+    restRoutes(routes, { ...shared, creation, changes, lease, repair, copies, name, version }),
+  );
   void app.register((routes) => clusterRoutes(routes, { ...shared, orphans }));
 
   let url: string;
@@ -84,7 +93,7 @@ export async function startController(
     await closeBase();
     throw error;
   }
-  const loops = [membership, lease, repair, orphans].map((part) => part.run(stopping.signal));
+  const loops = [membership, lease, repair, scrub, copies, orphans].map((part) => part.run(stopping.signal));
   log.info({ url, store: store.engine, version }, "controller listens");
 
   return {

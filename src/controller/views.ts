@@ -33,6 +33,7 @@ export function repositoryView(
       nodeId: replica.nodeId,
       reason: replica.reason,
       size: replica.sizeBytes,
+      verifiedAt: replica.verifiedMs,
     })),
   };
 }

@@ -8,6 +8,7 @@ import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
 import { checkTips, isConnected } from "./connectivity.ts";
 import { fetchObjects } from "./fetch-objects.ts";
+import { fsck } from "./fsck.ts";
 import type { Git } from "./git.ts";
 import type { GitLimiter } from "./git-limiter.ts";
 import { Quarantine } from "./quarantine.ts";
@@ -124,7 +125,8 @@ export class CatchUp {
     const { git, repositories, secret } = this.#deps;
     if (header.sourceUrl === null) {
       const everything = [...new Set(refs.values())];
-      if (await isConnected(git, { directory, signal }, everything, { trustOwnRefs: false })) return;
+      const isWhole = header.damaged !== true || (await fsck(git, directory, signal)).length === 0;
+      if (isWhole && (await isConnected(git, { directory, signal }, everything, { trustOwnRefs: false }))) return;
       throw new GitmeshError("git-failed", "objects are missing, and there is no complete replica to fetch them from");
     }
     const own = new Set((await readRefs(git, directory)).values());

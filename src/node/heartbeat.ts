@@ -74,13 +74,17 @@ export class HeartbeatSender {
     const { settings, clock, log } = this.#options;
     const { signal } = this.#stop;
     let unsent = new Set<string>();
+    const suspects = new Set<string>();
     while (!signal.aborted) {
       try {
         if (!(await this.#diskIsOurs())) return;
         if (this.#unknown) await this.#register();
         for (const id of this.#options.repositories.takeChanged()) unsent.add(id);
-        if (await this.#beat([...unsent])) unsent = new Set();
-        else await this.#register();
+        for (const id of this.#options.repositories.takeSuspects()) suspects.add(id);
+        if (await this.#beat([...unsent], [...suspects])) {
+          unsent = new Set();
+          suspects.clear();
+        } else await this.#register();
         if (this.#lastProblem !== "") log.info("a controller answers again");
         this.#lastProblem = "";
       } catch (error) {
@@ -103,10 +107,10 @@ export class HeartbeatSender {
       bootId,
       version,
       ...(await diskSpace(settings.directory)),
-      inventory: await repositories.inventory(),
+      inventory: (await repositories.inventory()).map(({ repositoryId, generation }) => ({ repositoryId, generation })),
     };
     const answer = await this.#call(clusterPaths.register, body, registerResponseSchema, registerMs);
-    for (const id of answer.deletedRepositoryIds) await repositories.retire(id, "deleted");
+    for (const id of answer.deletedRepositoryIds) await repositories.retire(id, { reason: "deleted" });
     if (answer.orphanRepositoryIds.length > 0) {
       log.warn({ repositoryIds: answer.orphanRepositoryIds }, "directories that the cluster does not know; they stay");
     }
@@ -116,14 +120,20 @@ export class HeartbeatSender {
   }
 
   /** False when the controller wants a registration. */
-  async #beat(changed: readonly string[]): Promise<boolean> {
+  async #beat(changed: readonly string[], suspects: readonly string[]): Promise<boolean> {
     const { repositories, nodeId, bootId, settings } = this.#options;
     const sizes: { repositoryId: string; sizeBytes: number }[] = [];
     for (const repositoryId of changed) {
       const sizeBytes = await repositories.sizeBytes(repositoryId).catch(() => undefined);
       if (sizeBytes !== undefined) sizes.push({ repositoryId, sizeBytes });
     }
-    const body: HeartbeatRequest = { id: nodeId, bootId, ...(await diskSpace(settings.directory)), sizes };
+    const body: HeartbeatRequest = {
+      id: nodeId,
+      bootId,
+      ...(await diskSpace(settings.directory)),
+      sizes,
+      suspects: [...suspects],
+    };
     return !(await this.#call(clusterPaths.heartbeat, body, heartbeatResponseSchema, callMs)).register;
   }
 

@@ -11,10 +11,13 @@ import {
   catchUpHeaderSchema,
   fetchTipsRequestSchema,
   nodePaths,
+  purgeRequestSchema,
   refUpdateSchema,
   replicaDescriptionSchema,
   repositoryIdSchema,
+  retireRequestSchema,
   stageHeaderSchema,
+  verifyRequestSchema,
 } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
@@ -23,17 +26,18 @@ import { JsonLineReader } from "./json-lines.ts";
 import { progressAnswer } from "./progress-answer.ts";
 import type { Repositories } from "./repositories.ts";
 import type { Stager } from "./stage.ts";
+import type { Verifier } from "./verify.ts";
 
 export interface ReplicaRouteDependencies {
   readonly repositories: Repositories;
   readonly stager: Stager;
   readonly applier: Applier;
   readonly catchUp: CatchUp;
+  readonly verifier: Verifier;
   readonly clock: Clock;
 }
 
 const applyBodyBytesMax = 64 * 1024 * 1024;
-const retireSchema = z.object({ reason: z.string().max(200) });
 const params = z.object({ id: repositoryIdSchema });
 
 export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependencies): void {
@@ -56,9 +60,9 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
       return reply.code(204).send();
     },
   );
-  routes.post(nodePaths.retire(":id"), { schema: { params, body: retireSchema } }, async (request, reply) => {
+  routes.post(nodePaths.retire(":id"), { schema: { params, body: retireRequestSchema } }, async (request, reply) => {
     const { id } = request.params;
-    await applier.exclusive(id, () => repositories.retire(id, request.body.reason));
+    await applier.exclusive(id, () => repositories.retire(id, request.body));
     return reply.code(204).send();
   });
   routes.post(
@@ -66,6 +70,24 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
     { schema: { params, body: applyRequestSchema }, bodyLimit: applyBodyBytesMax },
     async (request) => ({ generation: await applier.apply(request.params.id, request.body) }),
   );
+  routes.post(
+    nodePaths.verify(":id"),
+    { schema: { params, body: verifyRequestSchema } },
+    async (request, reply): Promise<Readable> => {
+      const { id } = request.params;
+      await repositories.open(id);
+      const signal = abortedWith(request, reply);
+      return begin(deps, request, reply, signal, () => deps.verifier.verify(id, request.body, signal));
+    },
+  );
+  routes.get(nodePaths.copies, async () => ({
+    replicas: await repositories.inventory(),
+    aside: await repositories.listAside(),
+  }));
+  routes.post(nodePaths.purge, { schema: { body: purgeRequestSchema } }, async (request, reply) => {
+    await repositories.purge(request.body.entry);
+    return reply.code(204).send();
+  });
   void app.register(async (scope) => {
     rawBodyRoutes(scope);
     scope.post(nodePaths.stage(":id"), async (request, reply) => stage(deps, request, reply));

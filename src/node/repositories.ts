@@ -13,7 +13,13 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
 import { GitmeshError } from "../base/errors.ts";
-import { repositoryIdSchema, type ReplicaDescription } from "../protocol/node-api.ts";
+import {
+  repositoryIdSchema,
+  type AsideCopy,
+  type CopiesResponse,
+  type ReplicaDescription,
+  type RetireRequest,
+} from "../protocol/node-api.ts";
 import { checkRefName } from "../protocol/ref-name.ts";
 import { parseRepositoryName } from "../protocol/repository-name.ts";
 import { syncDirectory, writeFileDurably } from "./durable-file.ts";
@@ -43,6 +49,9 @@ export class Repositories {
   readonly #records = new Map<string, ReplicaRecord>();
   readonly #opening = new Map<string, Promise<string>>();
   readonly #changed = new Set<string>();
+  readonly #suspects = new Set<string>();
+  /** Those that something was done to since this process started. */
+  readonly #used = new Set<string>();
   #creations = 0;
 
   constructor(options: RepositoriesOptions) {
@@ -99,6 +108,7 @@ export class Repositories {
   /** Makes an empty replica, complete at `generation`, or leaves the one that is there. */
   async create(description: ReplicaDescription, generation: number): Promise<void> {
     const directory = this.directoryOf(description.id);
+    this.#used.add(description.id);
     if (await exists(directory)) return;
     this.#creations += 1;
     const building = join(this.#building(), `${description.id}.${this.#creations}`);
@@ -135,8 +145,17 @@ export class Repositories {
     this.touched(id);
   }
 
-  /** Moves a replica's directory aside. Nothing is deleted. */
-  async retire(id: string, reason: string): Promise<void> {
+  /** Reads the recorded generation again, past what this process remembers; -1 when it cannot be read. */
+  async generationOnDisk(id: string): Promise<number> {
+    return (await readRecord(await this.open(id), id))?.generation ?? -1;
+  }
+
+  /**
+   * Moves a replica's directory aside. Nothing is deleted. With `ifUnused`, throws GitmeshError "replica-in-use" when
+   * something was done to it since this process started.
+   */
+  async retire(id: string, { reason, ifUnused = false }: RetireRequest): Promise<void> {
+    if (ifUnused && this.#used.has(id)) throw new GitmeshError("replica-in-use", `${id} was worked on meanwhile`);
     const directory = this.directoryOf(id);
     this.#opening.delete(id);
     this.#records.delete(id);
@@ -158,9 +177,29 @@ export class Repositories {
     }
   }
 
-  /** Every replica on disk with the generation that it records; -1 where the record cannot be read. */
-  async inventory(): Promise<{ repositoryId: string; generation: number }[]> {
-    const found: { repositoryId: string; generation: number }[] = [];
+  /** What was moved aside. */
+  async listAside(): Promise<AsideCopy[]> {
+    const aside = join(this.#directory, "aside");
+    const found: AsideCopy[] = [];
+    for (const entry of await readdir(aside)) {
+      const [, repositoryId, time, reason] = asideName.exec(entry) ?? [];
+      if (repositoryId === undefined || time === undefined || reason === undefined) continue;
+      const record = await readRecord(join(aside, entry), repositoryId);
+      const sizeBytes = await packBytes(join(aside, entry));
+      found.push({ entry, repositoryId, name: record?.name ?? "", reason, movedMs: Number(time), sizeBytes });
+    }
+    return found;
+  }
+
+  /** Deletes what was moved aside, for good. Throws GitmeshError "bad-request" for what is no such name. */
+  async purge(entry: string): Promise<void> {
+    if (!asideName.test(entry)) throw new GitmeshError("bad-request", "no copy aside has such a name");
+    await rm(join(this.#directory, "aside", entry), { recursive: true, force: true });
+  }
+
+  /** Every replica on disk with the name and generation that it records; -1 where the record cannot be read. */
+  async inventory(): Promise<CopiesResponse["replicas"]> {
+    const found: CopiesResponse["replicas"] = [];
     const replicas = join(this.#directory, "replicas");
     for (const name of await readdir(replicas)) {
       // Whatever else lies there is no replica.
@@ -168,7 +207,7 @@ export class Repositories {
         const id = repositoryIdSchema.safeParse(basename(file, ".git"));
         if (!id.success || this.directoryOf(id.data) !== join(replicas, name, file)) continue;
         const record = await readRecord(join(replicas, name, file), id.data);
-        found.push({ repositoryId: id.data, generation: record?.generation ?? -1 });
+        found.push({ repositoryId: id.data, name: record?.name ?? "", generation: record?.generation ?? -1 });
       }
     }
     return found;
@@ -176,18 +215,25 @@ export class Repositories {
 
   /** Bytes of a replica's packs. */
   async sizeBytes(id: string): Promise<number> {
-    const packs = join(await this.open(id), "objects", "pack");
-    let bytes = 0;
-    for (const name of await readdir(packs).catch(() => [])) {
-      const found = await stat(join(packs, name)).catch(() => undefined);
-      bytes += found?.size ?? 0;
-    }
-    return bytes;
+    return packBytes(await this.open(id));
   }
 
   /** Notes that a replica's size is to be reported. */
   touched(id: string): void {
     this.#changed.add(id);
+    this.#used.add(id);
+  }
+
+  /** Notes that git stumbled over a replica: it may be damaged, and a controller is to have it verified. */
+  suspect(id: string): void {
+    this.#suspects.add(id);
+  }
+
+  /** The suspects since the last call. */
+  takeSuspects(): string[] {
+    const suspects = [...this.#suspects];
+    this.#suspects.clear();
+    return suspects;
   }
 
   /** The replicas whose size may have changed since the last call. */
@@ -231,6 +277,19 @@ export class Repositories {
   #template(objectFormat: "sha1" | "sha256"): string {
     return join(this.#building(), `template-${objectFormat}`);
   }
+}
+
+/** ID.TIME.REASON.git */
+const asideName = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,15})\.([a-z-]{1,32})\.git$/;
+
+async function packBytes(directory: string): Promise<number> {
+  const packs = join(directory, "objects", "pack");
+  let bytes = 0;
+  for (const name of await readdir(packs).catch(() => [])) {
+    const found = await stat(join(packs, name)).catch(() => undefined);
+    bytes += found?.size ?? 0;
+  }
+  return bytes;
 }
 
 async function readRecord(directory: string, id: string): Promise<ReplicaRecord | undefined> {

@@ -19,11 +19,13 @@ import { Repositories } from "./repositories.ts";
 import { trackSilentConnections } from "./silent-connections.ts";
 import { Stager } from "./stage.ts";
 import { UploadPack } from "./upload-pack.ts";
+import { Verifier } from "./verify.ts";
 
 const purgeIntervalMs = 3_600_000;
 const jsonBytesMax = 1024 * 1024;
 /** On top of gitProcessesMax; each is over soon. */
 const applyProcessesMax = 16;
+const verifyLimits = { gitProcessesMax: 1, gitQueueMax: 16 };
 
 export interface RunningServer {
   readonly url: string;
@@ -64,6 +66,7 @@ export async function startNode(
     const applier = new Applier({ repositories, git, limiter: new GitLimiter(applyLimits) });
     const stager = new Stager({ repositories, git, limiter });
     const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
+    const verifier = new Verifier({ repositories, git, applier, limiter: new GitLimiter(verifyLimits) });
     const uploadPack = new UploadPack({ repositories, git });
     let isReady = (): boolean => false;
 
@@ -71,7 +74,7 @@ export async function startNode(
     const closeSilentConnections = trackSilentConnections(app.server);
     void app.register(async (guarded) => {
       guarded.addHook("onRequest", requireClusterSecret(settings.secret));
-      replicaRoutes(guarded, { repositories, stager, applier, catchUp, clock });
+      replicaRoutes(guarded, { repositories, stager, applier, catchUp, verifier, clock });
       gitRoutes(guarded, { uploadPack, limiter });
     });
     app.get("/healthz", async () => ({ status: "ok" }));

@@ -28,11 +28,17 @@ export const apiPaths = {
   repositories: "/api/repos",
   /** `name` is a valid repository name, which needs no encoding. */
   repository: (name: string) => `/api/repos/${name}`,
+  /** POST: every complete replica is to be verified now. */
+  verifyRepository: (name: string) => `/api/repos/${name}/_verify`,
+  /** POST ?node=: that replica's copy is moved aside and filled anew. */
+  rebuildRepository: (name: string, node: string) => `/api/repos/${name}/_rebuild?node=${encodeURIComponent(node)}`,
   deleteRepository: (name: string) => `/api/repos/${name}/_delete`,
   nodes: "/api/nodes",
   /** `id`: the node's id, its HOST:PORT or its URL. */
   node: (id: string) => `/api/nodes/${encodeURIComponent(id)}`,
   cluster: "/api/cluster",
+  dataLoss: "/api/cluster/dataloss",
+  repair: "/api/repair",
   openApi: "/api/openapi.json",
   health: "/healthz",
   ready: "/readyz",
@@ -92,8 +98,9 @@ export const replicaViewSchema = z.object({
   status: replicaState,
   generation: z.int().describe("Newest ref transaction that the replica has confirmed; -1 for none"),
   nodeId: z.string(),
-  reason: z.string().describe("Why it is not READY"),
+  reason: z.string().describe("Why it is not READY, or what is wrong with one that is"),
   size: z.int().describe("Bytes on disk"),
+  verifiedAt: z.int().describe("When it was last found sound, ms since 1970; -1: never; -2: asked for"),
 });
 
 export const repositoryViewSchema = z.object({
@@ -155,6 +162,62 @@ export const clusterViewSchema = z.object({
   }),
 });
 export type ClusterView = z.infer<typeof clusterViewSchema>;
+
+const repairStep = z
+  .enum(["catch-up", "apply", "add", "remove", "wait"])
+  .describe("What the repair does next; wait: nothing can be done now");
+
+export const repairViewSchema = z.object({
+  leader: z.string().nullable().describe("Name of the controller that runs the background work; null when none does"),
+  work: z
+    .array(
+      z.object({
+        repository: z.string(),
+        nodeId: z.string(),
+        url: z.string(),
+        status: replicaState.nullable().describe("null for a replica that is to be added"),
+        step: repairStep,
+        reason: z.string(),
+        since: z.int().describe("Of the state, ms since 1970; -1 for a replica that is to be added"),
+      }),
+    )
+    .describe("At most of some 1000 repositories"),
+  stuck: z.array(z.object({ repository: z.string(), reason: z.string() })).describe("What needs a person"),
+  scrub: z.object({
+    replicas: z.int().describe("Complete replicas"),
+    verified: z.int().describe("Of these, verified within the interval"),
+    oldest: z.int().describe("The longest ago that one was verified, ms since 1970; -1: one never was"),
+    interval: z.int().describe("ms"),
+  }),
+  copies: z
+    .array(
+      z.object({
+        kind: z.enum(["orphan", "aside"]),
+        url: z.string(),
+        repositoryId: z.string(),
+        name: z.string().describe("As the copy itself has it"),
+        reason: z.string(),
+        since: z.int().describe("When it was moved aside, ms since 1970; -1 for an orphan"),
+        size: z.int().describe("Bytes"),
+      }),
+    )
+    .describe("Copies on disks that are no replicas"),
+  unreachable: z.array(z.string()).describe("Repository servers that did not say what they have"),
+});
+export type RepairView = z.infer<typeof repairViewSchema>;
+
+export const dataLossViewSchema = z.object({
+  name: z.string(),
+  generation: z.int(),
+  wanted: z.int().describe("Replicas"),
+  complete: z.int().describe("Replicas with everything of the newest generation"),
+  reachable: z.int().describe("Of these, on live repository servers"),
+  nodes: z.array(z.object({ url: z.string(), status: replicaState, generation: z.int(), reason: z.string() })),
+});
+
+export const rebuildQuerySchema = z.object({
+  node: z.string().max(2048).optional().describe("For _rebuild: id, HOST:PORT or URL of the repository server"),
+});
 
 export const healthViewSchema = z.object({ status: z.literal("ok"), name: z.string(), version: z.string() });
 export const readyViewSchema = z.object({ ready: z.literal(true), store: z.string() });

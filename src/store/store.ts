@@ -36,10 +36,14 @@ export interface Replica {
   readonly generation: number;
   /** The newest generation whose objects were not staged on this replica; -1 when it missed none. */
   readonly missedGeneration: number;
-  /** Why it is not READY, for people; "" when it is. */
+  /** For people: why it is not READY, or what is wrong with one that is; otherwise "". */
   readonly reason: string;
   readonly stateSinceMs: number;
   readonly sizeBytes: number;
+  /** When it was last found sound; -1: never; -2 (verificationAsked): somebody wants it verified now. */
+  readonly verifiedMs: number;
+  /** Its copy is to be moved aside and filled anew: nothing in it is trusted. */
+  readonly damaged: boolean;
 }
 
 export interface RepositoryWithReplicas {
@@ -205,7 +209,33 @@ export interface Heartbeat {
   readonly nowMs: number;
   /** Sizes of replicas that changed since the last heartbeat. */
   readonly sizes: readonly { readonly repositoryId: string; readonly sizeBytes: number }[];
+  /** Replicas that git stumbled over: to be verified soon, those that were verified since `verifiedBeforeMs` excepted. */
+  readonly suspects?: { readonly repositoryIds: readonly string[]; readonly verifiedBeforeMs: number } | undefined;
 }
+
+/** `verifiedMs` of a replica that somebody wants verified now. */
+export const verificationAsked = -2;
+
+/** A READY replica whose turn it is to be verified. */
+export interface NextToVerify {
+  readonly repositoryId: string;
+  readonly verifiedMs: number;
+}
+
+export interface VerificationProgress {
+  /** READY replicas. */
+  readonly ready: number;
+  /** Of these, verified since. */
+  readonly verified: number;
+  /** The longest ago; -1: one was never verified, or there is none. */
+  readonly oldestMs: number;
+}
+
+/**
+ * marked: it is STALE and to be filled anew. only-copy: there is no other READY one, so it stays what it was, with the
+ * reason. gone: there is no such replica, or it is a person's affair.
+ */
+export type DamageOutcome = "marked" | "only-copy" | "gone";
 
 export interface Lease {
   readonly holder: string;
@@ -255,7 +285,7 @@ export interface Store {
   recordApplied(repositoryId: string, generation: number, nodeIds: readonly string[]): Promise<void>;
   /** READY or PREPARING becomes STALE; others stay. */
   markStale(repositoryId: string, nodeIds: readonly string[], reason: string, nowMs: number): Promise<void>;
-  /** STALE becomes PREPARING; false if it was not STALE. From then on pushes are staged to it. */
+  /** STALE becomes PREPARING, its reason stays; false if it was not STALE. From then on pushes are staged to it. */
   beginCatchUp(repositoryId: string, nodeId: string, nowMs: number): Promise<boolean>;
   /**
    * PREPARING becomes READY, in a transaction that holds the repository's row, if it missed nothing above
@@ -276,6 +306,38 @@ export interface Store {
   /** Repository name and state of each replica of a node, by name. */
   listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]>;
 
+  /** For people: why a STALE or PREPARING replica is not READY yet. */
+  noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void>;
+
+  // Verification
+  /** A READY replica was found sound. */
+  recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
+  /** The replicas of this node are to be verified next, those that were verified since `verifiedBeforeMs` excepted. */
+  requestVerification(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void>;
+  /** The node's READY replica that was verified the longest ago, if that was before this. */
+  nextToVerify(
+    nodeId: string,
+    verifiedBeforeMs: number,
+    exceptRepositoryIds: readonly string[],
+  ): Promise<NextToVerify | undefined>;
+  verificationProgress(sinceMs: number): Promise<VerificationProgress>;
+  /**
+   * A replica is damaged: in a transaction that holds the repository's row, it becomes STALE with nothing that it is
+   * believed to have, if another is READY. `byHand`: a person wants it filled anew, also when it is QUARANTINED.
+   */
+  markDamaged(
+    repositoryId: string,
+    nodeId: string,
+    reason: string,
+    nowMs: number,
+    options: { readonly byHand: boolean },
+  ): Promise<DamageOutcome>;
+  /**
+   * The copy on the node was moved aside just now: if there is a replica, it is STALE with nothing, and what it gets from
+   * here on counts again.
+   */
+  recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
+
   // Nodes
   /**
    * Takes a node in. A replica whose inventory is missing or older than what it had confirmed becomes STALE. A node
@@ -293,4 +355,6 @@ export interface Store {
   /** Takes or renews the lease; undefined when another holds it. */
   acquireLease(name: string, holder: string, durationMs: number, nowMs: number): Promise<Lease | undefined>;
   releaseLease(name: string, holder: string): Promise<void>;
+  /** Who holds it; undefined when nobody does. */
+  leaseHolder(name: string, nowMs: number): Promise<string | undefined>;
 }

@@ -29,6 +29,8 @@ export function replica(nodeId: string, state: ReplicaState, changes: Partial<Re
     reason: "",
     stateSinceMs: 0,
     sizeBytes: 0,
+    verifiedMs: -1,
+    damaged: false,
     ...changes,
   };
 }

@@ -39,6 +39,13 @@ export class Leases {
     );
   }
 
+  async holder(name: string, nowMs: number): Promise<string | undefined> {
+    const row = await this.#database.read((db) =>
+      db.selectFrom("leases").selectAll().where("name", "=", name).executeTakeFirst(),
+    );
+    return row === undefined || row.holder === nobody || row.expires_ms <= nowMs ? undefined : row.holder;
+  }
+
   async release(name: string, holder: string): Promise<void> {
     await this.#database.statement((db) =>
       db

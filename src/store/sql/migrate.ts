@@ -10,11 +10,12 @@ import type { Database } from "./database.ts";
 import type { Engine } from "./engine.ts";
 import { warnOfLostCommits } from "./durability.ts";
 import { initial } from "./migrations/0001-initial.ts";
+import { verification } from "./migrations/0002-verification.ts";
 import type { Migration } from "./migrations/migration.ts";
 import type { Schema } from "./schema.ts";
 
 /** In order; a migration's version is its place, from 1. */
-const migrations: readonly Migration[] = [initial];
+const migrations: readonly Migration[] = [initial, verification];
 const lockWaitMs = 60_000;
 const lockPollMs = 50;
 /** "gitmesh" as a number, for PostgreSQL's advisory locks. */
@@ -63,12 +64,22 @@ async function runMissing(db: Kysely<Schema>, engine: Engine, clock: Clock, log:
     if (version <= stored) continue;
     log?.info({ version, migration: migration.name, engine: engine.name }, "migrating the metadata store");
     await inTransactionWherePossible(db, engine, async () => {
-      for (const statement of migration.statements(engine.kind)) await sql.raw(statement).execute(db);
+      for (const statement of migration.statements(engine.kind)) await unlessDone(() => sql.raw(statement).execute(db));
       await db
         .insertInto("schema_migrations")
         .values({ version, name: migration.name, applied_ms: clock.nowMs() })
         .execute();
     });
+  }
+}
+
+/** A statement that took effect before a crash, where each is committed by itself (MySQL's 1060 and 1061: column, key exists). */
+async function unlessDone(run: () => Promise<unknown>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    const { errno } = error as { readonly errno?: unknown };
+    if (errno !== 1060 && errno !== 1061) throw error;
   }
 }
 

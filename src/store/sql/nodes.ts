@@ -6,12 +6,15 @@ import { chunksOf } from "./chunks.ts";
 import type { Database } from "./database.ts";
 import { lockRepositories, refreshHealth } from "./repository-lock.ts";
 import { nodeOf } from "./rows.ts";
+import type { Verification } from "./verification.ts";
 
 export class Nodes {
   readonly #database: Database;
+  readonly #verification: Verification;
 
-  constructor(database: Database) {
+  constructor(database: Database, verification: Verification) {
     this.#database = database;
+    this.#verification = verification;
   }
 
   async recordHeartbeat(heartbeat: Heartbeat): Promise<boolean> {
@@ -40,6 +43,8 @@ export class Nodes {
           .execute(),
       );
     }
+    const { suspects } = heartbeat;
+    if (suspects !== undefined) await this.#verification.request(id, suspects.repositoryIds, suspects.verifiedBeforeMs);
     return true;
   }
 

@@ -134,6 +134,7 @@ async function markWrong(
         generation: sql<number>`case repository_id ${sql.join(generations, sql` `)} end`,
         missed_generation: missedEverything,
         reason: sql<string>`case repository_id ${sql.join(reasons, sql` `)} end`,
+        verified_ms: -1,
         state_since_ms: nowMs,
       })
       .where("node_id", "=", nodeId)
@@ -162,6 +163,8 @@ async function inherit(trx: Executor, fromId: string, toId: string, nowMs: numbe
       missed_generation: missedEverything,
       reason: "disk replaced",
       state_since_ms: nowMs,
+      verified_ms: -1,
+      damaged: 0,
     })
     .where("node_id", "=", fromId)
     .execute();

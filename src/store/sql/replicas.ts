@@ -9,7 +9,8 @@ import { textOf } from "./schema.ts";
 interface StateChange {
   readonly from: readonly ReplicaState[];
   readonly to: ReplicaState;
-  readonly reason: string;
+  /** Undefined: as it was. */
+  readonly reason: string | undefined;
   readonly nowMs: number;
 }
 
@@ -44,7 +45,7 @@ export class Replicas {
   }
 
   async beginCatchUp(repositoryId: string, nodeId: string, nowMs: number): Promise<boolean> {
-    const change: StateChange = { from: ["STALE"], to: "PREPARING", reason: "catching up", nowMs };
+    const change: StateChange = { from: ["STALE"], to: "PREPARING", reason: undefined, nowMs };
     return (await this.#changeState(repositoryId, [nodeId], change, { idempotent: false })) === 1;
   }
 
@@ -67,6 +68,7 @@ export class Replicas {
             generation: Math.max(replica.generation, fetchedGeneration),
             missed_generation: -1,
             state_since_ms: nowMs,
+            damaged: 0,
           })
           .where("repository_id", "=", repositoryId)
           .where("node_id", "=", nodeId)
@@ -111,6 +113,8 @@ export class Replicas {
             reason,
             state_since_ms: nowMs,
             size_bytes: 0,
+            verified_ms: -1,
+            damaged: 0,
           })
           .execute();
         await refreshHealth(trx, [repositoryId]);
@@ -143,6 +147,19 @@ export class Replicas {
     );
   }
 
+  /** For people: why it is not READY yet. */
+  async noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void> {
+    await this.#database.statement((db) =>
+      db
+        .updateTable("replicas")
+        .set({ reason })
+        .where("repository_id", "=", repositoryId)
+        .where("node_id", "=", nodeId)
+        .where("state", "in", ["STALE", "PREPARING"])
+        .execute(),
+    );
+  }
+
   async listOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
     const rows = await this.#database.read((db) =>
       db
@@ -169,7 +186,7 @@ export class Replicas {
       if ((await lockRepository(this.#database, trx, repositoryId)) === undefined) return 0;
       const { numUpdatedRows } = await trx
         .updateTable("replicas")
-        .set({ state: to, reason, state_since_ms: nowMs })
+        .set({ state: to, state_since_ms: nowMs, ...(reason === undefined ? {} : { reason }) })
         .where("repository_id", "=", repositoryId)
         .where("node_id", "in", nodeIds)
         .where("state", "in", from)

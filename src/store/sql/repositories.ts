@@ -43,6 +43,9 @@ export class Repositories {
       reason: created ? "" : "not created yet",
       state_since_ms: repository.createdMs,
       size_bytes: 0,
+      // There is nothing in it yet that could be damaged.
+      verified_ms: created ? repository.createdMs : -1,
+      damaged: 0,
     }));
     await this.#refusingTakenNames(repository.name, () =>
       this.#database.write(
@@ -147,6 +150,8 @@ export class Repositories {
             "replicas.reason",
             "replicas.state_since_ms",
             "replicas.size_bytes",
+            "replicas.verified_ms",
+            "replicas.damaged",
           ]),
       )
         .orderBy("replicas.position")

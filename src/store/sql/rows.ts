@@ -30,6 +30,8 @@ export function replicaOf(row: Selectable<ReplicaTable>): Replica {
     reason: row.reason,
     stateSinceMs: row.state_since_ms,
     sizeBytes: row.size_bytes,
+    verifiedMs: row.verified_ms,
+    damaged: row.damaged === 1,
   };
 }
 

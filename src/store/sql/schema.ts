@@ -39,6 +39,9 @@ export interface ReplicaTable {
   readonly reason: string;
   readonly state_since_ms: number;
   readonly size_bytes: number;
+  /** -1: never. -2: asked for. */
+  readonly verified_ms: number;
+  readonly damaged: number;
 }
 
 export interface RefTable {

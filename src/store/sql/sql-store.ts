@@ -4,9 +4,11 @@ import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/log.ts";
 import type {
   CommitOutcome,
+  DamageOutcome,
   Heartbeat,
   Lease,
   NewRepository,
+  NextToVerify,
   NodeRecord,
   NodeRegistration,
   RefCommit,
@@ -20,6 +22,7 @@ import type {
   RepositoryQuery,
   RepositoryWithReplicas,
   Store,
+  VerificationProgress,
 } from "../store.ts";
 import { Database } from "./database.ts";
 import type { Engine } from "./engine.ts";
@@ -33,6 +36,7 @@ import { Registrations } from "./registration.ts";
 import { Replicas } from "./replicas.ts";
 import { Repositories } from "./repositories.ts";
 import { RepositoryPages } from "./repository-pages.ts";
+import { Verification } from "./verification.ts";
 
 export class SqlStore implements Store {
   readonly #database: Database;
@@ -47,6 +51,7 @@ export class SqlStore implements Store {
   readonly #nodes: Nodes;
   readonly #registrations: Registrations;
   readonly #leases: Leases;
+  readonly #verification: Verification;
 
   constructor(engine: Engine, clock: Clock, log: Logger | undefined) {
     this.#database = new Database(engine, clock);
@@ -58,7 +63,8 @@ export class SqlStore implements Store {
     this.#refLog = new RefLog(this.#database);
     this.#refTransaction = new RefTransaction(this.#database);
     this.#replicas = new Replicas(this.#database);
-    this.#nodes = new Nodes(this.#database);
+    this.#verification = new Verification(this.#database);
+    this.#nodes = new Nodes(this.#database, this.#verification);
     this.#registrations = new Registrations(this.#database);
     this.#leases = new Leases(this.#database);
   }
@@ -167,6 +173,44 @@ export class SqlStore implements Store {
     return this.#replicas.listOfNode(nodeId);
   }
 
+  noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void> {
+    return this.#replicas.noteReason(repositoryId, nodeId, reason);
+  }
+
+  recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
+    return this.#verification.recordVerified(repositoryId, nodeId, nowMs);
+  }
+
+  requestVerification(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void> {
+    return this.#verification.request(nodeId, repositoryIds, verifiedBeforeMs);
+  }
+
+  nextToVerify(
+    nodeId: string,
+    verifiedBeforeMs: number,
+    exceptRepositoryIds: readonly string[],
+  ): Promise<NextToVerify | undefined> {
+    return this.#verification.next(nodeId, verifiedBeforeMs, exceptRepositoryIds);
+  }
+
+  verificationProgress(sinceMs: number): Promise<VerificationProgress> {
+    return this.#verification.progress(sinceMs);
+  }
+
+  markDamaged(
+    repositoryId: string,
+    nodeId: string,
+    reason: string,
+    nowMs: number,
+    options: { readonly byHand: boolean },
+  ): Promise<DamageOutcome> {
+    return this.#verification.markDamaged(repositoryId, nodeId, reason, nowMs, options);
+  }
+
+  recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
+    return this.#verification.recordMovedAside(repositoryId, nodeId, nowMs);
+  }
+
   async registerNode(registration: NodeRegistration): Promise<RegistrationOutcome> {
     const outcome = await this.#registrations.register(registration);
     if (outcome.kind === "conflict") return outcome;
@@ -194,5 +238,9 @@ export class SqlStore implements Store {
 
   releaseLease(name: string, holder: string): Promise<void> {
     return this.#leases.release(name, holder);
+  }
+
+  leaseHolder(name: string, nowMs: number): Promise<string | undefined> {
+    return this.#leases.holder(name, nowMs);
   }
 }

@@ -79,6 +79,8 @@ export function repositoryContract(store: () => Store, factory: StoreFactory): v
       reason: "",
       stateSinceMs: 1000,
       sizeBytes: 0,
+      verifiedMs: 1000,
+      damaged: false,
     });
     assert.equal(second?.nodeId, "n1");
     assert.equal(second.state, "STALE");

@@ -5,6 +5,7 @@ import { nodeContract } from "./node-contract.ts";
 import { refContract } from "./ref-contract.ts";
 import { replicaContract } from "./replica-contract.ts";
 import { repositoryContract } from "./repository-contract.ts";
+import { verificationContract } from "./verification-contract.ts";
 import type { StoreFactory } from "./fixtures.ts";
 import type { Store } from "../store.ts";
 
@@ -22,5 +23,6 @@ export function storeContract(factory: StoreFactory): void {
   void describe("repositories", () => repositoryContract(store, factory));
   void describe("refs", () => refContract(store, factory));
   void describe("replicas", () => replicaContract(store));
+  void describe("verification", () => verificationContract(store));
   void describe("nodes", () => nodeContract(store, factory));
 }
