@@ -89,7 +89,7 @@ export const mutations: readonly Mutation[] = [
     file: "src/node/apply.ts",
     find: "if (generation < request.base) {",
     replace: "if (generation < -1) {",
-    test: "src/node/apply.test.ts",
+    test: "src/node/server.test.ts",
   },
   {
     name: "connectivity is not checked",
