@@ -2,11 +2,13 @@
  * Catch-up: a replica fetches what it lacks from another node and takes over the refs of a generation. What the
  * fetch brought is checked before any ref is set; a replica without a recorded generation starts from nothing.
  */
+import { join } from "node:path";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { CatchUpHeader, CatchUpResult, FetchTipsRequest, StageResult } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
 import { checkTips, isConnected } from "./connectivity.ts";
+import { syncDirectory } from "./durable-file.ts";
 import { fetchObjects } from "./fetch-objects.ts";
 import { fsck } from "./fsck.ts";
 import type { Git } from "./git.ts";
@@ -126,13 +128,14 @@ export class CatchUp {
     if (header.sourceUrl === null) {
       const everything = [...new Set(refs.values())];
       const isWhole = header.damaged !== true || (await fsck(git, directory, signal)).length === 0;
-      if (isWhole && (await isConnected(git, { directory, signal }, everything, { trustOwnRefs: false }))) return;
+      if (isWhole && (await isConnected(git, { directory, signal }, everything, { trustOwnRefs: false })))
+        return syncPacks(directory);
       throw new GitmeshError("git-failed", "objects are missing, and there is no complete replica to fetch them from");
     }
     const own = new Set((await readRefs(git, directory)).values());
     const wanted = [...new Set(refs.values())].filter((oid) => !own.has(oid));
     // A walk over what is there settles many cases without the network.
-    if (wanted.length === 0 || (await isConnected(git, { directory, signal }, wanted))) return;
+    if (wanted.length === 0 || (await isConnected(git, { directory, signal }, wanted))) return syncPacks(directory);
     const quarantine = await Quarantine.open(directory);
     try {
       const place = { directory, signal, env: quarantine.env };
@@ -146,4 +149,9 @@ export class CatchUp {
       await quarantine.discard();
     }
   }
+}
+
+/** What is there may have been moved there a moment ago, or by a process that was killed before it was durable. */
+function syncPacks(directory: string): Promise<void> {
+  return syncDirectory(join(directory, "objects", "pack"));
 }

@@ -43,7 +43,8 @@ export class Quarantine {
     for (const suffix of order) {
       for (const name of files) if (name.endsWith(suffix)) await rename(join(from, name), join(this.#packs, name));
     }
-    if (files.length > 0) await syncDirectory(this.#packs);
+    // Also without files: what was not sent again may have been moved there a moment ago by somebody else.
+    await syncDirectory(this.#packs);
   }
 
   async discard(): Promise<void> {

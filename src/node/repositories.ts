@@ -66,6 +66,7 @@ export class Repositories {
     await mkdir(join(this.#directory, "aside"), { recursive: true });
     await rm(this.#building(), { recursive: true, force: true });
     await mkdir(this.#building(), { recursive: true });
+    await syncDirectory(this.#directory);
     for (const objectFormat of ["sha1", "sha256"] as const) {
       const template = this.#template(objectFormat);
       const args = ["init", "--quiet", "--bare", "--template=", `--object-format=${objectFormat}`, template];
@@ -109,7 +110,13 @@ export class Repositories {
   async create(description: ReplicaDescription, generation: number): Promise<void> {
     const directory = this.directoryOf(description.id);
     this.#used.add(description.id);
-    if (await exists(directory)) return;
+    if (!(await exists(directory))) await this.#make(directory, description, generation);
+    // Also where it was there already: whoever made it may have been killed before this.
+    await syncDirectory(join(directory, ".."));
+    await syncDirectory(join(directory, "..", ".."));
+  }
+
+  async #make(directory: string, description: ReplicaDescription, generation: number): Promise<void> {
     this.#creations += 1;
     const building = join(this.#building(), `${description.id}.${this.#creations}`);
     await cp(this.#template(description.objectFormat), building, { recursive: true });
@@ -126,8 +133,6 @@ export class Repositories {
       if (!(await exists(directory))) throw error;
       return;
     }
-    await syncDirectory(join(directory, ".."));
-    await syncDirectory(join(directory, "..", ".."));
     this.touched(description.id);
   }
 

@@ -1,8 +1,8 @@
 /** A repository server, put together: from the disk up to the routes. */
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
+import { makeDirectoryDurably } from "../base/durable-directory.ts";
 import { createHttpServer, listen, requireClusterSecret } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
 import type { NodeSettings } from "../base/settings.ts";
@@ -51,7 +51,7 @@ export async function startNode(
         `A repository server that listens on ${settings.listen} needs advertiseUrl: who is to reach it, and how?`,
       );
     }
-    await mkdir(settings.directory, { recursive: true });
+    makeDirectoryDurably(resolve(settings.directory));
     const git = await Git.start(log, clock);
     open.push(() => git.close());
     const unlock = await lockDirectory(settings.directory, git.processIds, clock);

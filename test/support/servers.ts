@@ -17,6 +17,8 @@ export interface Layout {
   readonly replicas: number | undefined;
   readonly database: string | undefined;
   readonly env: Readonly<Record<string, string>>;
+  /** Command that runs `gitmesh up`; empty: it runs by itself. */
+  readonly wrapper: readonly string[];
 }
 
 export interface Servers {
@@ -76,7 +78,8 @@ export class Supervised implements Servers {
     args.push("--nodes", String(nodes));
     if (replicas !== undefined) args.push("--replicas", String(replicas));
     if (database !== undefined) args.push("--database", database);
-    this.#up = new ServerProcess(gitmesh, args, { cwd: workingDirectory, env, logFile: this.#log });
+    const [command = gitmesh, ...rest] = [...this.#layout.wrapper, gitmesh, ...args];
+    this.#up = new ServerProcess(command, rest, { cwd: workingDirectory, env, logFile: this.#log });
   }
 
   names(): string[] {

@@ -3,11 +3,11 @@
  * does not hold up a push. Calls are synchronous, so a lock held by another connection of this process must never be
  * waited for inside SQLite: `busyMs` is short and database.ts tries again after giving way to the event loop.
  */
-import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from "kysely";
 import type { Clock } from "../../base/clock.ts";
+import { makeDirectoryDurably } from "../../base/durable-directory.ts";
 import { GitmeshError, messageOf } from "../../base/errors.ts";
 import type { Engine, ErrorKind } from "./engine.ts";
 import { SessionPool, type PoolLimits } from "./pool.ts";
@@ -27,7 +27,7 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   const memory = file === ":memory:";
   let first: Session | undefined;
   try {
-    if (!memory) mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
+    if (!memory) makeDirectoryDurably(path.dirname(path.resolve(file)));
     first = new SqliteSession(file, false);
   } catch (error) {
     throw new GitmeshError("store-unavailable", `cannot open the SQLite database ${file}: ${messageOf(error)}`, {
