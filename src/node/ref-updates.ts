@@ -1,4 +1,5 @@
 /** Changes a replica's own refs with git's ref transactions. */
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
 import { refNameToBytes, type ObjectId, type RefName } from "../protocol/ref-name.ts";
@@ -25,8 +26,10 @@ export async function updateRefs(git: Git, directory: string, updates: readonly 
     // Lock files of a killed git, files that are no refs, and the like: nobody else works on these refs now.
     await removeRefLocks(directory);
     await removeBrokenRefs(directory, updates);
+    crashPoint("refs.unblocked");
     await applyUpdates(git, directory, updates);
   }
+  crashPoint("refs.written");
   await syncRefDirectories(directory, names);
 }
 
@@ -35,9 +38,15 @@ async function applyUpdates(git: Git, directory: string, updates: readonly RefUp
   const config: Record<string, string> = many ? { "core.fsync": "loose-object,pack,pack-metadata,commit-graph" } : {};
   const deletes = updates.filter(([, oid]) => oid === null);
   const others = updates.filter(([, oid]) => oid !== null);
-  for (const part of [deletes, others]) if (part.length > 0) await transaction(git, directory, config, part);
+  for (const part of [deletes, others]) {
+    if (part.length === 0) continue;
+    await transaction(git, directory, config, part);
+    crashPoint("refs.part-written");
+  }
   // packed-refs is fsynced by git; loose refs that are left over from before were when they were written.
-  if (many) await git.capture({ args: ["pack-refs", "--all", "--prune"], directory });
+  if (!many) return;
+  await git.capture({ args: ["pack-refs", "--all", "--prune"], directory });
+  crashPoint("refs.packed");
 }
 
 async function transaction(

@@ -12,6 +12,7 @@ import { access, cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } fro
 import { basename, join } from "node:path";
 import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import { repositoryIdSchema, type ReplicaDescription } from "../protocol/node-api.ts";
 import { checkRefName } from "../protocol/ref-name.ts";
@@ -56,6 +57,7 @@ export class Repositories {
     await mkdir(join(this.#directory, "replicas"), { recursive: true });
     await mkdir(join(this.#directory, "aside"), { recursive: true });
     await rm(this.#building(), { recursive: true, force: true });
+    crashPoint("start.building-removed");
     await mkdir(this.#building(), { recursive: true });
     for (const objectFormat of ["sha1", "sha256"] as const) {
       const template = this.#template(objectFormat);
@@ -103,10 +105,12 @@ export class Repositories {
     this.#creations += 1;
     const building = join(this.#building(), `${description.id}.${this.#creations}`);
     await cp(this.#template(description.objectFormat), building, { recursive: true });
+    crashPoint("replica.copied");
     await this.#describe(building, description, generation);
     for (const inside of ["objects/info", "objects/pack", "objects", "refs/heads", "refs/tags", "refs", "."]) {
       await syncDirectory(join(building, inside));
     }
+    crashPoint("replica.built");
     await mkdir(join(directory, ".."), { recursive: true });
     try {
       await rename(building, directory);
@@ -116,8 +120,10 @@ export class Repositories {
       if (!(await exists(directory))) throw error;
       return;
     }
+    crashPoint("replica.renamed");
     await syncDirectory(join(directory, ".."));
     await syncDirectory(join(directory, "..", ".."));
+    crashPoint("replica.made");
     this.touched(description.id);
   }
 
@@ -144,8 +150,10 @@ export class Repositories {
     const word = /^[a-z-]{1,32}$/.test(reason) ? reason : "retired";
     const aside = join(this.#directory, "aside");
     await rename(directory, join(aside, `${id}.${this.#clock.nowMs()}.${word}.git`));
+    crashPoint("retire.moved");
     await syncDirectory(aside);
     await syncDirectory(join(directory, ".."));
+    crashPoint("retire.synced");
   }
 
   /** Removes directories of repositories that a person deleted more than `keepMs` ago. Others stay. */
@@ -155,6 +163,7 @@ export class Repositories {
       const time = /^[0-9a-f-]+\.(\d+)\.deleted\.git$/.exec(name)?.[1];
       if (time === undefined || this.#clock.nowMs() - Number(time) < keepMs) continue;
       await rm(join(aside, name), { recursive: true, force: true });
+      crashPoint("purge.removed");
     }
   }
 
@@ -214,11 +223,13 @@ export class Repositories {
     const config = await readFile(join(directory, "config"), "utf8");
     // For people who look into the directory. Names have no character that means something in a config.
     await writeFileDurably(join(directory, "config"), `${config.split("[gitmesh]")[0]}[gitmesh]\n\tname = ${name}\n`);
+    crashPoint("describe.config-written");
     await writeFile(
       join(directory, "description"),
       `${name}${description.description === "" ? "" : `: ${description.description}`}\n`,
     );
     await writeFileDurably(join(directory, "HEAD"), Buffer.from(`ref: ${defaultBranch}\n`, "latin1"));
+    crashPoint("describe.head-written");
     const record = { id, name, generation };
     await writeFileDurably(join(directory, "gitmesh.json"), `${JSON.stringify(record)}\n`);
     if (directory === this.directoryOf(id)) this.#records.set(id, record);

@@ -1,4 +1,5 @@
 /** Replicas' states. Every change of state holds the repository's row, as a commit does: they follow one another. */
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import type { Replica, ReplicaState } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
@@ -72,6 +73,7 @@ export class Replicas {
           .where("node_id", "=", nodeId)
           .execute();
         await refreshHealth(trx, [repositoryId]);
+        crashPoint("promote.row-written");
         return true;
       },
       { idempotent: false },
@@ -114,6 +116,7 @@ export class Replicas {
           })
           .execute();
         await refreshHealth(trx, [repositoryId]);
+        crashPoint("failover.row-written");
         return true;
       },
       { idempotent: false },
@@ -137,6 +140,7 @@ export class Replicas {
           .where("node_id", "=", nodeId)
           .execute();
         await refreshHealth(trx, [repositoryId]);
+        crashPoint("remove.row-deleted");
         return true;
       },
       { idempotent: false },
@@ -175,6 +179,7 @@ export class Replicas {
         .where("state", "in", from)
         .executeTakeFirst();
       if (numUpdatedRows > 0n) await refreshHealth(trx, [repositoryId]);
+      crashPoint("replica-state.row-written");
       return Number(numUpdatedRows);
     }, options);
   }
