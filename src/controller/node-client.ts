@@ -15,6 +15,7 @@ import {
   applyResponseSchema,
   catchUpResultSchema,
   nodePaths,
+  replicaListSchema,
   replicaStatusSchema,
   stageResultSchema,
   type ApplyRequest,
@@ -22,6 +23,7 @@ import {
   type CatchUpResult,
   type FetchTipsRequest,
   type ReplicaDescription,
+  type ReplicaList,
   type ReplicaStatus,
   type StageHeader,
   type StageResult,
@@ -95,6 +97,11 @@ export class NodeClient {
   /** Moves a replica's directory aside; none is fine. */
   async retireReplica(nodeUrl: string, repositoryId: string, reason: string): Promise<void> {
     await this.#json("POST", nodeUrl, nodePaths.retire(repositoryId), { reason });
+  }
+
+  /** Every replica on the node's disk. */
+  async listReplicas(nodeUrl: string): Promise<ReplicaList["replicas"]> {
+    return parse(replicaListSchema, await this.#json("GET", nodeUrl, nodePaths.replicas, undefined)).replicas;
   }
 
   async replicaStatus(nodeUrl: string, repositoryId: string): Promise<ReplicaStatus> {

@@ -14,7 +14,7 @@ import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
-import { repositoryIdSchema, type ReplicaDescription } from "../protocol/node-api.ts";
+import { repositoryIdSchema, type ReplicaDescription, type ReplicaList } from "../protocol/node-api.ts";
 import { checkRefName } from "../protocol/ref-name.ts";
 import { parseRepositoryName } from "../protocol/repository-name.ts";
 import { syncDirectory, writeFileDurably } from "./durable-file.ts";
@@ -169,15 +169,30 @@ export class Repositories {
 
   /** Every replica on disk with the generation that it records; -1 where the record cannot be read. */
   async inventory(): Promise<{ repositoryId: string; generation: number }[]> {
-    const found: { repositoryId: string; generation: number }[] = [];
+    return this.#onDisk(async (repositoryId, directory) => {
+      const record = await readRecord(directory, repositoryId);
+      return { repositoryId, generation: record?.generation ?? -1 };
+    });
+  }
+
+  /** Every replica on disk with the name and the default branch that it has there; "" where they cannot be read. */
+  async list(): Promise<ReplicaList["replicas"]> {
+    return this.#onDisk(async (id, directory) => {
+      const record = await readRecord(directory, id);
+      const head = await readFile(join(directory, "HEAD"), "latin1").catch(() => "");
+      return { id, name: record?.name ?? "", defaultBranch: /^ref: (.+)\n$/.exec(head)?.[1] ?? "" };
+    });
+  }
+
+  async #onDisk<T>(look: (id: string, directory: string) => Promise<T>): Promise<T[]> {
+    const found: T[] = [];
     const replicas = join(this.#directory, "replicas");
     for (const name of await readdir(replicas)) {
       // Whatever else lies there is no replica.
       for (const file of await readdir(join(replicas, name)).catch(() => [])) {
         const id = repositoryIdSchema.safeParse(basename(file, ".git"));
         if (!id.success || this.directoryOf(id.data) !== join(replicas, name, file)) continue;
-        const record = await readRecord(join(replicas, name, file), id.data);
-        found.push({ repositoryId: id.data, generation: record?.generation ?? -1 });
+        found.push(await look(id.data, join(replicas, name, file)));
       }
     }
     return found;

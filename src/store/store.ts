@@ -48,6 +48,12 @@ export interface RepositoryWithReplicas {
   readonly replicas: readonly Replica[];
 }
 
+export interface ReplicaOfNode {
+  readonly name: string;
+  readonly defaultBranch: RefName;
+  readonly replica: Replica;
+}
+
 export interface NodeRecord {
   readonly id: string;
   /** Base URL without a trailing slash; unique. */
@@ -273,8 +279,8 @@ export interface Store {
   removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number): Promise<boolean>;
   /** Repositories that have a replica which is not READY, or more or fewer replicas than wanted; by id after `afterId`. */
   listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]>;
-  /** Repository name and state of each replica of a node, by name. */
-  listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]>;
+  /** Each replica of a node with its repository's name and default branch, by name. */
+  listReplicasOfNode(nodeId: string): Promise<readonly ReplicaOfNode[]>;
 
   // Nodes
   /**

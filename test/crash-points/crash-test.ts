@@ -34,7 +34,7 @@ export interface CrashTest {
 }
 
 const settings = {
-  GITMESH_NODE_TIMEOUT_MS: "1500",
+  GITMESH_NODE_TIMEOUT_MS: "3000",
   GITMESH_HEARTBEAT_INTERVAL_MS: "200",
   GITMESH_LEASE_MS: "1000",
   GITMESH_REPAIR_INTERVAL_MS: "200",
@@ -44,10 +44,12 @@ const settings = {
 
 export function runCrashTests(tests: readonly CrashTest[], options: ClusterOptions = {}): void {
   let cluster: Cluster<Separate>;
+  let stop = async (): Promise<void> => {};
   before(async () => {
     cluster = await startServers({ ...options, env: { ...settings, ...options.env } });
+    stop = () => cluster.stop();
   });
-  after(() => cluster.stop());
+  after(() => stop());
   for (const [index, crashTest] of tests.entries()) {
     test(titleOf(crashTest), async () => {
       await cluster.heal();
@@ -61,39 +63,70 @@ function titleOf({ crashes }: CrashTest): string {
 }
 
 async function runOne(cluster: Cluster<Separate>, crashTest: CrashTest, name: string): Promise<void> {
-  const { crashes } = crashTest;
   const scene = await Scene.open(cluster, name);
   await crashTest.prepare?.(scene);
-  const seen = crashes.map((crash) => timesReached(cluster, crash));
-  for (const { server } of crashes) if (cluster.servers.isRunning(server)) await cluster.kill(server);
-  await crashTest.whileDown?.(scene);
-  for (const { server, point } of crashes) {
-    cluster.servers.start(server, { ...crashTest.env, GITMESH_CRASH_POINT: point });
-  }
-  for (const { server } of crashes) await waitServingOrDead(cluster, server);
-  const acting = crashTest.act?.(scene);
-  // A failure of the act is told below; until then it is not to end the test file.
-  acting?.catch(() => {});
-  for (const [index, crash] of crashes.entries()) {
-    await cluster.servers.untilKilled(crash.server);
-    assert.equal(timesReached(cluster, crash), (seen[index] ?? 0) + 1, `${crash.server} died elsewhere`);
-  }
-  const verdict = await acting;
+  const { crashes, whileDown, env, act } = crashTest;
+  const verdict = await crashAll(cluster, crashes, {
+    whileDown: async () => whileDown?.(scene),
+    env,
+    act: async () => act?.(scene),
+  });
   await crashTest.afterCrash?.(scene);
   await cluster.heal();
   await verdict?.(scene);
   await scene.assertWhole();
 }
 
+/** One server dies at a point while `act` runs, and stays dead. */
+export async function crashOf<T>(cluster: Cluster<Separate>, crash: Crash, act: () => Promise<T>): Promise<T> {
+  return await crashAll(cluster, [crash], { whileDown: async () => {}, env: {}, act });
+}
+
+interface Course<T> {
+  readonly whileDown: () => Promise<void>;
+  readonly env: Readonly<Record<string, string>> | undefined;
+  readonly act: () => Promise<T>;
+}
+
+async function crashAll<T>(cluster: Cluster<Separate>, crashes: readonly Crash[], course: Course<T>): Promise<T> {
+  const seen = crashes.map((crash) => timesReached(cluster, crash));
+  for (const { server } of crashes) if (cluster.servers.isRunning(server)) await cluster.kill(server);
+  await course.whileDown();
+  for (const { server, point } of crashes) {
+    cluster.servers.start(server, { ...course.env, GITMESH_CRASH_POINT: point });
+  }
+  for (const { server } of crashes) await waitServingOrDead(cluster, server);
+  const acting = course.act();
+  // Awaited below; until then a failure is not to end the test file.
+  acting.catch(() => {});
+  for (const [index, crash] of crashes.entries()) {
+    // What the act found may say why nobody died.
+    await cluster.servers.untilKilled(crash.server).catch(async (error: unknown) => {
+      await acting;
+      throw error;
+    });
+    assert.equal(timesReached(cluster, crash), (seen[index] ?? 0) + 1, `${crash.server} died elsewhere`);
+  }
+  return await acting;
+}
+
 function timesReached(cluster: Cluster, { server, point }: Crash): number {
   return cluster.log(server).split(`crash point ${point.replace(/:\d+$/, "")}\n`).length - 1;
 }
 
-/** A node that is ready has registered and is known to the controllers. */
+/** A node that is ready has registered; a controller is to have heard of every node that runs. */
 async function waitServingOrDead(cluster: Cluster<Separate>, server: string): Promise<void> {
   const number = Number(server.replace(/^\D+/, ""));
-  const url = server.startsWith("node-") ? cluster.nodeUrl(server) : cluster.controllerUrl(number);
-  await waitFor(async () => !cluster.servers.isRunning(server) || (await fetch(`${url}/readyz`)).ok, {
+  const isNode = server.startsWith("node-");
+  const url = isNode ? cluster.nodeUrl(server) : cluster.controllerUrl(number);
+  const serves = async (): Promise<boolean> => {
+    if (isNode) return (await fetch(`${url}/readyz`)).ok;
+    const alive = (await cluster.nodes(number)).filter(({ state }) => state === "ALIVE").map((node) => node.url);
+    const running = cluster.nodeNames().filter((node) => cluster.servers.isRunning(node));
+    return running.every((node) => alive.includes(cluster.nodeUrl(node)));
+  };
+  await waitFor(async () => !cluster.servers.isRunning(server) || (await serves()), {
     what: `${server} to serve, or to die`,
+    limitMs: 60_000,
   });
 }

@@ -5,12 +5,9 @@ import { join } from "node:path";
 import type { RepositoryView } from "../support/api.ts";
 import type { Cluster } from "../support/cluster.ts";
 import { refsOfRemote } from "../support/git.ts";
-import { assertReplicas } from "../support/replicas.ts";
 import type { Separate } from "../support/servers.ts";
 import type { Terminal } from "../support/terminal.ts";
 import { waitFor } from "../support/wait.ts";
-
-export const nodes = ["node-1", "node-2", "node-3"] as const;
 
 export class Scene {
   readonly cluster: Cluster<Separate>;
@@ -19,6 +16,7 @@ export class Scene {
   readonly work: Terminal;
   /** Commits that a client was told to be taken, or that were found to be. */
   readonly commits: string[] = [];
+  #clones = 0;
 
   private constructor(cluster: Cluster<Separate>, name: string, work: Terminal) {
     this.cluster = cluster;
@@ -43,11 +41,16 @@ export class Scene {
     return this.cluster.repo(this.name);
   }
 
+  /** Goes on with another repository, which is empty. */
+  moveTo(name: string): void {
+    this.name = name;
+    this.commits.length = 0;
+  }
+
   /** One more commit in the working copy, with a file of its own. */
   async commit(text: string): Promise<void> {
-    await this.work.ok(
-      `echo '${text}' > "file-$(git rev-list --all --count)" && git add . && git commit -q -m '${text}'`,
-    );
+    const file = '"file-$(git rev-list --all --count)"';
+    await this.work.ok(`echo '${text}' > ${file} && git add . && git commit -q -m '${text}'`);
   }
 
   async head(): Promise<string> {
@@ -65,15 +68,19 @@ export class Scene {
     this.commits.push(await this.head());
   }
 
-  /** A node misses a push: its replica is STALE when it returns. */
-  async missPush(node: string): Promise<void> {
-    await this.cluster.kill(node);
-    await this.push(`without ${node}`);
+  async view(): Promise<RepositoryView> {
+    return await this.cluster.show(this.name);
   }
 
-  /** The bare repository on a node's disk. */
+  /** The bare repository on a node's disk, whether or not it is there. */
   async directory(node: string): Promise<string> {
-    return this.cluster.replicaDirectory(node, await this.cluster.show(this.name));
+    return this.cluster.replicaDirectory(node, await this.view());
+  }
+
+  /** The nodes that the store places replicas on. */
+  async nodes(): Promise<string[]> {
+    const urls = new Set((await this.view()).nodes.map(({ url }) => url));
+    return [...this.cluster.nodeNames(), "node-4"].filter((node) => urls.has(this.cluster.nodeUrl(node)));
   }
 
   /**
@@ -82,20 +89,45 @@ export class Scene {
    */
   async assertWhole(): Promise<void> {
     if (this.name === "") return;
-    const { cluster, commits, work } = this;
-    await assertReplicas(cluster, this.name, { commits });
+    await this.#assertReplicas();
     await this.push("after all");
-    await assertReplicas(cluster, this.name, { commits });
-    const clone = `clone-${commits.length}`;
-    await work.ok(`git clone -q -b master ${this.url} ../${clone} && git -C ../${clone} fsck --full 2>&1`);
-    assert.equal(await work.ok(`git -C ../${clone} rev-parse HEAD`), await this.head());
-    await this.#assertDisks();
+    await this.#assertReplicas();
+    this.#clones += 1;
+    const clone = `../clone-${this.#clones}`;
+    const cloned = await this.work.ok(
+      `git clone -q -b master ${this.url} ${clone} && git -C ${clone} fsck --full 2>&1 && git -C ${clone} rev-parse HEAD`,
+    );
+    assert.equal(cloned, this.commits.at(-1));
     await this.#assertLists();
   }
 
-  /** HEAD and name of each replica are those of the store; nothing of a killed process lies about. */
-  async #assertDisks(): Promise<void> {
-    const view = await this.cluster.show(this.name);
+  /** With plain git on the disks, in one go. */
+  async #assertReplicas(): Promise<void> {
+    const { replicas } = await this.view();
+    const view = await this.cluster.waitReady(this.name, replicas);
+    const refs = await this.refs();
+    const nodes = await this.nodes();
+    assert.equal(nodes.length, replicas);
+    for (const node of nodes) {
+      const directory = this.cluster.replicaDirectory(node, view);
+      const seen = await this.work.ok(`
+        export GIT_DIR='${directory}'
+        git for-each-ref --format='%(objectname) %(refname)' | LC_ALL=C sort -k2
+        echo --
+        git fsck --full --no-progress --no-dangling 2>&1 | grep -v '^notice: ' || true
+        echo --
+        git rev-list --all`);
+      const [onDisk = "", found, history = ""] = seen.split(/^--$/m).map((part) => part.trim());
+      assert.equal(onDisk, refs, `refs on ${node}`);
+      assert.equal(found, "", `git fsck on ${node}`);
+      const missing = this.commits.filter((commit) => !history.includes(commit));
+      assert.deepEqual(missing, [], `acknowledged commits that ${node} lost`);
+    }
+    await this.#assertFiles(nodes, view);
+  }
+
+  /** HEAD and generation of each replica are those of the store; nothing of a killed process lies about. */
+  async #assertFiles(nodes: readonly string[], view: RepositoryView): Promise<void> {
     await waitFor(
       () => {
         for (const node of nodes) {
@@ -107,18 +139,15 @@ export class Scene {
         }
         return true;
       },
-      { what: "disks without leftovers" },
+      { what: "disks that agree with the store, without leftovers" },
     );
   }
 
   async #assertLists(): Promise<void> {
-    const listed = (await this.cluster.api("GET", `/api/repos?contains=${this.name}`)).body as RepositoryView[];
-    assert.deepEqual(
-      listed.map(({ name }) => name),
-      [this.name],
-    );
-    for (const { url, repos, state } of await this.cluster.nodes()) {
-      assert.equal(state, "ALIVE", url);
+    const all = (await this.cluster.api("GET", "/api/repos?limit=1000")).body as RepositoryView[];
+    const listed = all.filter(({ name }) => name === this.name);
+    assert.equal(listed.length, 1, "listed once");
+    for (const { url, repos } of await this.cluster.nodes()) {
       const here = repos.filter(({ name }) => name === this.name);
       const placed = listed[0]?.nodes.some((node) => node.url === url) === true;
       assert.deepEqual(here, placed ? [{ name: this.name, status: "READY" }] : [], url);

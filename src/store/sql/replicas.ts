@@ -1,7 +1,8 @@
 /** Replicas' states. Every change of state holds the repository's row, as a commit does: they follow one another. */
 import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
-import type { Replica, ReplicaState } from "../store.ts";
+import { refNameFromBytes } from "../../protocol/ref-name.ts";
+import type { ReplicaOfNode, ReplicaState } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
 import { replicaOf } from "./rows.ts";
@@ -147,18 +148,22 @@ export class Replicas {
     );
   }
 
-  async listOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
+  async listOfNode(nodeId: string): Promise<readonly ReplicaOfNode[]> {
     const rows = await this.#database.read((db) =>
       db
         .selectFrom("replicas")
         .innerJoin("repositories", "repositories.id", "replicas.repository_id")
         .selectAll("replicas")
-        .select("repositories.name")
+        .select(["repositories.name", "repositories.default_branch"])
         .where("replicas.node_id", "=", nodeId)
         .orderBy("repositories.name")
         .execute(),
     );
-    return rows.map((row) => ({ name: textOf(row.name), replica: replicaOf(row) }));
+    return rows.map((row) => ({
+      name: textOf(row.name),
+      defaultBranch: refNameFromBytes(row.default_branch),
+      replica: replicaOf(row),
+    }));
   }
 
   /** Number of replicas that changed. */
