@@ -43,7 +43,7 @@ export interface ConfigSources {
 }
 
 /** Variables that are no settings of a server. */
-const otherVariables = new Set(["GITMESH_CONFIG", "GITMESH_URL", "GITMESH_TEST_ALL"]);
+const otherVariables = new Set(["GITMESH_CONFIG", "GITMESH_URL", "GITMESH_TEST_ALL", "GITMESH_CRASH_POINT"]);
 const hidden = "(hidden)";
 const secretNames = new Set(["secret"]);
 const allSchemas: readonly z.ZodObject[] = [controllerSettingsSchema, nodeSettingsSchema, consoleSettingsSchema];

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import { requireClusterSecret } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
@@ -50,6 +51,7 @@ export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDepe
       if (outcome.kind === "conflict") {
         throw new GitmeshError("node-conflict", `a live repository server ${outcome.otherId} has the URL ${url}`);
       }
+      crashPoint("register.committed");
       await membership.refresh();
       membership.heard(body.id);
       orphans.found(body.id, outcome.orphanRepositoryIds);

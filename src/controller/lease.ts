@@ -4,6 +4,7 @@
  * lease saves work, correctness does not rest on it.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Store } from "../store/store.ts";
@@ -58,6 +59,7 @@ export class LeaseKeeper {
     this.#lose("stopping");
     try {
       if (held) await store.releaseLease(name, holder);
+      crashPoint("lease.released");
     } catch (error) {
       log.debug({ error: messageOf(error) }, "cannot release the lease");
     }
@@ -78,6 +80,7 @@ export class LeaseKeeper {
       this.#lose("the store was too slow");
       return;
     }
+    crashPoint("lease.taken");
     if (this.#held?.fencing !== lease.fencing) {
       this.#lose("it changed hands");
       this.#held = { fencing: lease.fencing, abort: new AbortController() };

@@ -15,6 +15,7 @@ import {
   applyResponseSchema,
   catchUpResultSchema,
   nodePaths,
+  replicaListSchema,
   replicaStatusSchema,
   copiesResponseSchema,
   stageResultSchema,
@@ -25,6 +26,7 @@ import {
   type CopiesResponse,
   type FetchTipsRequest,
   type ReplicaDescription,
+  type ReplicaList,
   type ReplicaStatus,
   type RetireRequest,
   type StageHeader,
@@ -116,6 +118,11 @@ export class NodeClient {
   /** Deletes a copy that was moved aside, for good; none is fine. */
   async purgeCopy(nodeUrl: string, entry: string): Promise<void> {
     await this.#json("POST", nodeUrl, nodePaths.purge, { entry });
+  }
+
+  /** Every replica on the node's disk. */
+  async listReplicas(nodeUrl: string): Promise<ReplicaList["replicas"]> {
+    return parse(replicaListSchema, await this.#json("GET", nodeUrl, nodePaths.replicas, undefined)).replicas;
   }
 
   async replicaStatus(nodeUrl: string, repositoryId: string): Promise<ReplicaStatus> {

@@ -5,6 +5,7 @@
  * So one that is being filled takes part in the pushes of a busy branch, and is not behind for ever.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
 import { nodePaths, type StageHeader } from "../protocol/node-api.ts";
@@ -80,6 +81,7 @@ export class PushStaging {
     }
     const helped = await this.#helpOthers(push, tips, staged.results, verdict, log);
     const nodeIds = [...verdict.nodeIds, ...helped];
+    crashPoint("push.staged");
     return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds };
   }
 
@@ -144,6 +146,7 @@ export class PushStaging {
         return [];
       }),
     );
+    crashPoint("push.others-fetched");
     cancel();
     return helped.flat();
   }

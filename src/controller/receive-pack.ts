@@ -8,6 +8,7 @@
 import { PassThrough, Readable } from "node:stream";
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
@@ -78,6 +79,7 @@ export class ReceivePack {
       return { body: answer.stream };
     }
     const answer = new Answer(request, this.#deps.clock);
+    crashPoint("push.admitted");
     void this.#push(repository, route.targets, writeQuorum, request, reader, answer, input.requestId);
     return { body: answer.stream };
   }
@@ -148,7 +150,9 @@ export class ReceivePack {
     }
     switch (outcome.kind) {
       case "committed":
+        crashPoint("push.committed");
         await this.#apply(repository, outcome, log);
+        crashPoint("push.applied");
         return { unpack: "ok", results: outcome.results };
       case "refused":
         return { unpack: "ok", results: outcome.results };

@@ -15,6 +15,7 @@ import { gitHttpRoutes } from "./git-http-route.ts";
 import { LeaseKeeper } from "./lease.ts";
 import { Membership } from "./membership.ts";
 import { NodeClient } from "./node-client.ts";
+import { NodeInventory } from "./node-inventory.ts";
 import { Orphans } from "./orphans.ts";
 import { ReceivePack } from "./receive-pack.ts";
 import { RefSnapshots } from "./ref-snapshot.ts";
@@ -68,6 +69,7 @@ export async function startController(
   const creation = new RepositoryCreation(shared);
   const changes = new RepositoryChanges(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
+  const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
   const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder: `${name} ${uuid()}`, leaseMs });
   const catchUp = new ReplicaCatchUp({ ...shared, applier });
   const repair = new Repair({ ...shared, applier, catchUp, lease });
@@ -93,7 +95,8 @@ export async function startController(
     await closeBase();
     throw error;
   }
-  const loops = [membership, lease, repair, scrub, copies, orphans].map((part) => part.run(stopping.signal));
+  const parts = [membership, lease, repair, scrub, copies, inventory, orphans];
+  const loops = parts.map((part) => part.run(stopping.signal));
   log.info({ url, store: store.engine, version }, "controller listens");
 
   return {

@@ -3,6 +3,7 @@
  * fetch brought is checked before any ref is set; a replica without a recorded generation starts from nothing.
  */
 import { join } from "node:path";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { CatchUpHeader, CatchUpResult, FetchTipsRequest, StageResult } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
@@ -44,9 +45,11 @@ export class CatchUp {
     const { id } = header.replica;
     try {
       await repositories.create(header.replica, -1);
+      crashPoint("catch-up.created");
       const directory = await repositories.open(id);
       if (header.sourceUrl !== null) await this.#dropUnsoundRefs(id, directory);
       await limiter.run(id, signal, () => this.#fetch(directory, header, refs, signal, onProgress));
+      crashPoint("catch-up.objects-moved");
       return await applier.exclusive(id, async () => {
         signal.throwIfAborted();
         const { generation } = await repositories.record(id);
@@ -54,7 +57,9 @@ export class CatchUp {
         // Pushes went on while this fetched; the refs may be newer already.
         if (generation > header.generation) return { kind: "caught-up", generation };
         await setRefs(git, directory, refs, () => repositories.setGeneration(id, -1));
+        crashPoint("catch-up.refs-set");
         await repositories.setGeneration(id, header.generation);
+        crashPoint("catch-up.recorded");
         return { kind: "caught-up", generation: header.generation };
       });
     } catch (error) {
@@ -92,6 +97,7 @@ export class CatchUp {
       const place = { directory, signal, env: quarantine.env };
       const oids = [...new Set(wanted.map(({ oid }) => oid))];
       await fetchObjects(git, place, { url: sourceUrl, secret }, oids, () => {});
+      crashPoint("fetch-tips.fetched");
       const tips = await checkTips(git, place, wanted);
       await quarantine.migrate();
       repositories.touched(id);
@@ -113,6 +119,7 @@ export class CatchUp {
       if (sound && generation >= 0) return;
       if (sound && (await readRefs(git, directory)).size === 0) return;
       if (generation >= 0) await repositories.setGeneration(id, -1);
+      crashPoint("catch-up.unrecorded");
       await clearRefs(directory);
     });
   }
@@ -140,6 +147,7 @@ export class CatchUp {
     try {
       const place = { directory, signal, env: quarantine.env };
       await fetchObjects(git, place, { url: header.sourceUrl, secret }, wanted, onProgress);
+      crashPoint("catch-up.fetched");
       if (!(await isConnected(git, place, wanted))) {
         throw new GitmeshError("git-failed", "objects are missing after the fetch");
       }

@@ -7,6 +7,7 @@ import { Agent, request } from "undici";
 import type { z } from "zod";
 import { messageOf } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import { firstSecret } from "../base/secret.ts";
 import type { NodeSettings } from "../base/settings.ts";
@@ -109,7 +110,9 @@ export class HeartbeatSender {
       ...(await diskSpace(settings.directory)),
       inventory: (await repositories.inventory()).map(({ repositoryId, generation }) => ({ repositoryId, generation })),
     };
+    crashPoint("registration.inventory-taken");
     const answer = await this.#call(clusterPaths.register, body, registerResponseSchema, registerMs);
+    crashPoint("registration.answered");
     for (const id of answer.deletedRepositoryIds) await repositories.retire(id, { reason: "deleted" });
     if (answer.orphanRepositoryIds.length > 0) {
       log.warn({ repositoryIds: answer.orphanRepositoryIds }, "directories that the cluster does not know; they stay");

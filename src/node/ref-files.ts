@@ -4,6 +4,7 @@
  */
 import { lstat, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { crashPoint } from "../base/crash-point.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
 import { checkRefName, refNameFromBytes, refNameToBytes } from "../protocol/ref-name.ts";
 import { syncDirectory } from "./durable-file.ts";
@@ -16,6 +17,7 @@ export async function clearRefs(directory: string): Promise<void> {
   for (const name of ["heads", "tags"]) await mkdir(join(directory, "refs", name), { recursive: true });
   await syncDirectory(join(directory, "refs"));
   await syncDirectory(directory);
+  crashPoint("refs.cleared");
 }
 
 /** refs and every directory below it, as byte strings like ref names. */

@@ -1,4 +1,5 @@
 /** Changes a replica's own refs with git's ref transactions. */
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
 import { refNameToBytes, type ObjectId, type RefName } from "../protocol/ref-name.ts";
@@ -31,8 +32,10 @@ async function change(git: Git, directory: string, updates: readonly RefUpdate[]
     // Lock files of a killed git, files that are no refs, and the like: nobody else works on these refs now.
     await removeRefLocks(directory);
     await removeBrokenRefs(directory, updates);
+    crashPoint("refs.unblocked");
     await applyUpdates(git, directory, updates, packed);
   }
+  crashPoint("refs.written");
 }
 
 async function applyUpdates(
@@ -45,6 +48,7 @@ async function applyUpdates(
   const others = updates.filter(([, oid]) => oid !== null);
   // Deletes write packed-refs anew, with all that is in it.
   if (deletes.length > 0) await transaction(git, directory, {}, deletes);
+  crashPoint("refs.part-written");
   if (others.length > 0) await transaction(git, directory, packed ? looseRefsUnsynced : {}, others);
   if (packed) await packRefs(git, directory);
 }
@@ -53,6 +57,7 @@ async function applyUpdates(
 async function packRefs(git: Git, directory: string): Promise<void> {
   await git.capture({ args: ["pack-refs", "--all", "--no-prune"], directory });
   await syncDirectory(directory);
+  crashPoint("refs.packed");
   await git.capture({ args: ["pack-refs", "--all", "--prune"], directory });
 }
 

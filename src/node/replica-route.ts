@@ -47,6 +47,7 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
     await repositories.create(request.body, 0);
     return reply.code(201).send({});
   });
+  routes.get(nodePaths.replicas, async () => ({ replicas: await repositories.list() }));
   routes.get(nodePaths.replica(":id"), { schema: { params } }, async (request) => {
     const { id, generation } = await repositories.record(request.params.id);
     return { id, generation, sizeBytes: await repositories.sizeBytes(id) };

@@ -2,6 +2,7 @@
 import { join, resolve } from "node:path";
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { makeDirectoryDurably } from "../base/durable-directory.ts";
 import { createHttpServer, listen, requireClusterSecret } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
@@ -57,6 +58,7 @@ export async function startNode(
     const unlock = await lockDirectory(settings.directory, git.processIds, clock);
     // Given back when the last git is gone.
     open.unshift(unlock);
+    crashPoint("start.locked");
     const identityFile = join(settings.directory, "identity.json");
     const nodeId = await readIdentity(identityFile);
     const repositories = new Repositories({ directory: settings.directory, git, clock });

@@ -18,7 +18,7 @@ export const repositoryIdSchema = z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-
 
 /** Paths on a repository server. */
 export const nodePaths = {
-  /** POST replicaDescription: makes the bare repository (again is fine), 201. */
+  /** POST replicaDescription: makes the bare repository (again is fine), 201. GET: replicaList. */
   replicas: "/node/v1/replicas",
   /** GET: replicaStatus. PATCH replicaDescription: new name, default branch, description, 204. */
   replica: (id: string) => `/node/v1/replicas/${id}`,
@@ -73,6 +73,11 @@ export const retireRequestSchema = z.object({
   ifUnused: z.boolean().optional(),
 });
 export type RetireRequest = z.infer<typeof retireRequestSchema>;
+/** What is on the disk, whether or not the store knows it; `name` and `defaultBranch` are "" where they cannot be read. */
+export const replicaListSchema = z.object({
+  replicas: z.array(z.object({ id: repositoryIdSchema, name: z.string(), defaultBranch: z.string() })),
+});
+export type ReplicaList = z.infer<typeof replicaListSchema>;
 
 const tipsSchema = z.array(
   z.object({

@@ -52,6 +52,12 @@ export interface RepositoryWithReplicas {
   readonly replicas: readonly Replica[];
 }
 
+export interface ReplicaOfNode {
+  readonly name: string;
+  readonly defaultBranch: RefName;
+  readonly replica: Replica;
+}
+
 export interface NodeRecord {
   readonly id: string;
   /** Base URL without a trailing slash; unique. */
@@ -303,8 +309,8 @@ export interface Store {
   removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number): Promise<boolean>;
   /** Repositories that have a replica which is not READY, or more or fewer replicas than wanted; by id after `afterId`. */
   listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]>;
-  /** Repository name and state of each replica of a node, by name. */
-  listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]>;
+  /** Each replica of a node with its repository's name and default branch, by name. */
+  listReplicasOfNode(nodeId: string): Promise<readonly ReplicaOfNode[]>;
 
   /** For people: why a STALE or PREPARING replica is not READY yet. */
   noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void>;

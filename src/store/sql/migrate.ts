@@ -4,6 +4,7 @@
  */
 import { sql, type Kysely } from "kysely";
 import type { Clock } from "../../base/clock.ts";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Database } from "./database.ts";
@@ -64,11 +65,15 @@ async function runMissing(db: Kysely<Schema>, engine: Engine, clock: Clock, log:
     if (version <= stored) continue;
     log?.info({ version, migration: migration.name, engine: engine.name }, "migrating the metadata store");
     await inTransactionWherePossible(db, engine, async () => {
-      for (const statement of migration.statements(engine.kind)) await unlessDone(() => sql.raw(statement).execute(db));
+      for (const statement of migration.statements(engine.kind)) {
+        await unlessDone(() => sql.raw(statement).execute(db));
+        crashPoint("migration.statement-run");
+      }
       await db
         .insertInto("schema_migrations")
         .values({ version, name: migration.name, applied_ms: clock.nowMs() })
         .execute();
+      crashPoint("migration.recorded");
     });
   }
 }

@@ -1,5 +1,6 @@
 /** Repository servers as records: heartbeats, lists, removal. Registration is in registration.ts. */
 import { sql } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import type { Heartbeat, NodeRecord } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
@@ -65,6 +66,7 @@ export class Nodes {
         await lockRepositories(this.#database, trx, repositoryIds);
         await trx.deleteFrom("replicas").where("node_id", "=", id).execute();
         await refreshHealth(trx, repositoryIds);
+        crashPoint("node-removal.rows-deleted");
       },
       { idempotent: false },
     );

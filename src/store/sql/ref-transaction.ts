@@ -6,6 +6,7 @@
  * under the lock (which the first run, if it is still under way, holds), it finds out exactly what happened.
  */
 import type { Selectable } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import { refNameFromBytes } from "../../protocol/ref-name.ts";
 import { decideCommit } from "../commit-rules.ts";
 import type { CommitOutcome, RefCommit } from "../store.ts";
@@ -111,6 +112,7 @@ export class RefTransaction {
         .execute();
       await refreshHealth(trx, [repository.id]);
     }
+    crashPoint("push.refs-written");
   }
 }
 

@@ -3,6 +3,7 @@
  * Its disk is believed less than the store, and nothing on it is ever deleted for being unknown.
  */
 import { sql, type Selectable } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import type { NodeRegistration, RegistrationOutcome } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
@@ -70,6 +71,7 @@ export class Registrations {
     ];
     await refreshHealth(trx, lockedIds);
     await saveNode(trx, registration, holder?.id);
+    crashPoint("register.rows-written");
     const known = new Set([...placed, ...inherited].map((replica) => replica.repository_id));
     const unknown = [...onDisk.keys()].filter((repositoryId) => !known.has(repositoryId));
     const deleted = await deletedOf(trx, unknown);

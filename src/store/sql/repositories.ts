@@ -1,5 +1,6 @@
 /** Repositories as records: made, found, changed, deleted. Lists are in repository-pages.ts. */
 import type { Selectable, SelectQueryBuilder } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import { refNameToBytes } from "../../protocol/ref-name.ts";
 import type { NewRepository, Replica, Repository, RepositoryPatch, RepositoryWithReplicas } from "../store.ts";
@@ -52,6 +53,7 @@ export class Repositories {
         async (trx) => {
           await trx.insertInto("repositories").values(row).execute();
           if (replicas.length > 0) await trx.insertInto("replicas").values(replicas).execute();
+          crashPoint("create.rows-written");
         },
         { idempotent: false },
       ),
@@ -84,6 +86,7 @@ export class Repositories {
           if (Object.keys(set).length === 0) return repositoryOf(row);
           await trx.updateTable("repositories").set(set).where("id", "=", id).execute();
           if (replicasWanted !== undefined) await refreshHealth(trx, [id]);
+          crashPoint("update.rows-written");
           return repositoryOf({ ...row, ...set });
         },
         { idempotent: true },
@@ -111,6 +114,7 @@ export class Repositories {
           .insertInto("tombstones")
           .values({ repository_id: id, name: textOf(row.name), deleted_ms: nowMs })
           .execute();
+        crashPoint("delete.rows-deleted");
         return replicas.map(replicaOf);
       },
       { idempotent: false },

@@ -16,6 +16,7 @@ import type {
   RefsAtGeneration,
   RegistrationOutcome,
   Replica,
+  ReplicaOfNode,
   Repository,
   RepositoryPage,
   RepositoryPatch,
@@ -169,7 +170,7 @@ export class SqlStore implements Store {
     return this.#pages.listUnhealthy(afterId, limit);
   }
 
-  listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
+  listReplicasOfNode(nodeId: string): Promise<readonly ReplicaOfNode[]> {
     return this.#replicas.listOfNode(nodeId);
   }
 
