@@ -15,6 +15,7 @@ import {
   applyResponseSchema,
   catchUpResultSchema,
   nodePaths,
+  replicaInspectionSchema,
   replicaStatusSchema,
   copiesResponseSchema,
   stageResultSchema,
@@ -25,6 +26,7 @@ import {
   type CopiesResponse,
   type FetchTipsRequest,
   type ReplicaDescription,
+  type ReplicaInspection,
   type ReplicaStatus,
   type RetireRequest,
   type StageHeader,
@@ -118,8 +120,15 @@ export class NodeClient {
     await this.#json("POST", nodeUrl, nodePaths.purge, { entry });
   }
 
-  async replicaStatus(nodeUrl: string, repositoryId: string): Promise<ReplicaStatus> {
-    return parse(replicaStatusSchema, await this.#json("GET", nodeUrl, nodePaths.replica(repositoryId), undefined));
+  /** Has a node read a replica and prove whether it is complete. Long for a large one. */
+  inspect(nodeUrl: string, repositoryId: string): Promise<ReplicaInspection> {
+    const { signal } = new AbortController();
+    return this.#stream(nodeUrl, nodePaths.inspect(repositoryId), [], signal, replicaInspectionSchema, () => {});
+  }
+
+  async replicaStatus(nodeUrl: string, repositoryId: string, timeoutMs?: number): Promise<ReplicaStatus> {
+    const path = nodePaths.replica(repositoryId);
+    return parse(replicaStatusSchema, await this.#json("GET", nodeUrl, path, undefined, timeoutMs));
   }
 
   /** "behind" with the replica's generation when it is not yet at `request.base`. `timeoutMs` bounds the whole call. */
