@@ -88,6 +88,7 @@ export function loadSettings<S extends z.ZodObject>(schema: S, sources: ConfigSo
 /** Lists may be written as such in a file; undefined for what no setting is made of. */
 function plainValue(written: unknown): string | number | undefined {
   if (typeof written === "string" || typeof written === "number") return written;
+  if (typeof written === "boolean") return String(written);
   if (Array.isArray(written) && written.every((item) => typeof item === "string")) return written.join(",");
   return undefined;
 }

@@ -79,11 +79,8 @@ export class ReplicaApplier {
    */
   async #isAhead(repositoryId: string, nodeId: string, generation: number): Promise<boolean> {
     const { store, clock, log } = this.#deps;
-    const found = await store.getRepository(repositoryId);
-    if (found === undefined || found.repository.generation >= generation) return false;
-    const reason = `ahead of the metadata store: generation ${generation} on disk`;
-    log.error({ repository: found.repository.name, nodeId, generation }, "a replica is ahead of the metadata store");
-    await store.quarantineReplica(repositoryId, nodeId, reason, clock.nowMs());
+    if (!(await store.noteAhead(repositoryId, nodeId, generation, clock.nowMs()))) return false;
+    log.error({ repositoryId, nodeId, generation }, "a replica is ahead of the metadata store");
     return true;
   }
 

@@ -16,6 +16,7 @@ import {
   catchUpResultSchema,
   nodePaths,
   replicaListSchema,
+  replicaInspectionSchema,
   replicaStatusSchema,
   copiesResponseSchema,
   stageResultSchema,
@@ -27,6 +28,7 @@ import {
   type FetchTipsRequest,
   type ReplicaDescription,
   type ReplicaList,
+  type ReplicaInspection,
   type ReplicaStatus,
   type RetireRequest,
   type StageHeader,
@@ -125,8 +127,15 @@ export class NodeClient {
     return parse(replicaListSchema, await this.#json("GET", nodeUrl, nodePaths.replicas, undefined)).replicas;
   }
 
-  async replicaStatus(nodeUrl: string, repositoryId: string): Promise<ReplicaStatus> {
-    return parse(replicaStatusSchema, await this.#json("GET", nodeUrl, nodePaths.replica(repositoryId), undefined));
+  /** Has a node read a replica and prove whether it is complete. Long for a large one. */
+  inspect(nodeUrl: string, repositoryId: string): Promise<ReplicaInspection> {
+    const { signal } = new AbortController();
+    return this.#stream(nodeUrl, nodePaths.inspect(repositoryId), [], signal, replicaInspectionSchema, () => {});
+  }
+
+  async replicaStatus(nodeUrl: string, repositoryId: string, timeoutMs?: number): Promise<ReplicaStatus> {
+    const path = nodePaths.replica(repositoryId);
+    return parse(replicaStatusSchema, await this.#json("GET", nodeUrl, path, undefined, timeoutMs));
   }
 
   /** "behind" with the replica's generation when it is not yet at `request.base`. `timeoutMs` bounds the whole call. */

@@ -79,6 +79,7 @@ export class Orphans {
       return this.#retire(node.url, nodeId, repositoryId, "deleted");
     }
     if (found.replicas.some((replica) => replica.nodeId === nodeId)) return true;
+    if (found.repository.aheadGeneration >= 0) return false;
     const ready = found.replicas.filter(
       (replica) => replica.state === "READY" && membership.get(replica.nodeId)?.alive === true,
     ).length;

@@ -45,7 +45,9 @@ export class RepositoryChanges {
     try {
       updated = await store.updateRepository(repository.id, patch);
     } catch (error) {
-      if (newHead) await this.#tellNodes(repository, replicas);
+      // When it is not known whether the store has the new one, neither is better than the other.
+      const unknown = error instanceof GitmeshError && error.fields["outcome"] === "unknown";
+      if (newHead && !unknown) await this.#tellNodes(repository, replicas);
       throw error;
     }
     crashPoint("update.committed");

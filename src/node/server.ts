@@ -13,6 +13,7 @@ import { lockDirectory } from "./directory-lock.ts";
 import { Git } from "./git.ts";
 import { GitLimiter } from "./git-limiter.ts";
 import { gitRoutes } from "./git-route.ts";
+import { Inspection } from "./inspection.ts";
 import { HeartbeatSender } from "./heartbeat.ts";
 import { readIdentity } from "./identity.ts";
 import { replicaRoutes } from "./replica-route.ts";
@@ -69,6 +70,7 @@ export async function startNode(
     const stager = new Stager({ repositories, git, limiter });
     const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
     const verifier = new Verifier({ repositories, git, applier, limiter: new GitLimiter(verifyLimits) });
+    const inspection = new Inspection({ repositories, git, limiter, applier });
     const uploadPack = new UploadPack({ repositories, git });
     let isReady = (): boolean => false;
 
@@ -76,7 +78,7 @@ export async function startNode(
     const closeSilentConnections = trackSilentConnections(app.server);
     void app.register(async (guarded) => {
       guarded.addHook("onRequest", requireClusterSecret(settings.secret));
-      replicaRoutes(guarded, { repositories, stager, applier, catchUp, verifier, clock });
+      replicaRoutes(guarded, { repositories, stager, applier, catchUp, verifier, inspection, clock });
       gitRoutes(guarded, { uploadPack, limiter });
     });
     app.get("/healthz", async () => ({ status: "ok" }));

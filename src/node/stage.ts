@@ -122,7 +122,8 @@ export class Stager {
       // What the tips reach may have been moved there a moment ago by another push.
       await syncDirectory(join(directory, "objects", "pack"));
     }
-    return { kind: "staged", tips, packBytes: upload.bytes };
+    const { generation } = await this.#deps.repositories.record(id);
+    return { kind: "staged", tips, packBytes: upload.bytes, generation };
   }
 
   /** Undefined when the pack is good. */

@@ -34,7 +34,7 @@ export interface ClusterOptions {
 }
 
 const attemptsMax = 3;
-const readyLimitMs = 30_000;
+const readyLimitMs = 90_000;
 const spareNodes = 2;
 
 /** `gitmesh up`: a server that is killed comes back by itself. Resolves when it can serve. */

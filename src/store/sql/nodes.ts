@@ -19,13 +19,14 @@ export class Nodes {
   }
 
   async recordHeartbeat(heartbeat: Heartbeat): Promise<boolean> {
-    const { id, bootId, diskUsage, diskFreeBytes, nowMs } = heartbeat;
+    const { id, bootId, diskUsage, diskFreeBytes, nowMs, lastHeartbeatMs } = heartbeat;
     const { numUpdatedRows } = await this.#database.statement((db) =>
       db
         .updateTable("nodes")
         .set({ heartbeat_ms: nowMs, disk_usage: diskUsage, disk_free_bytes: diskFreeBytes })
         .where("id", "=", id)
         .where("boot_id", "=", bootId)
+        .$if(lastHeartbeatMs !== undefined, (query) => query.where("heartbeat_ms", ">=", lastHeartbeatMs ?? 0))
         .executeTakeFirst(),
     );
     if (numUpdatedRows === 0n) return false;

@@ -33,6 +33,7 @@ export class Repositories {
       pushed_ms: -1,
       degraded: ready < replicasWanted ? 1 : 0,
       unhealthy: ready === replicasWanted && placements.length === replicasWanted ? 0 : 1,
+      ahead_generation: -1,
     };
     const replicas = placements.map(({ nodeId, created }, position) => ({
       repository_id: repository.id,
@@ -89,7 +90,8 @@ export class Repositories {
           crashPoint("update.rows-written");
           return repositoryOf({ ...row, ...set });
         },
-        { idempotent: true },
+        // A second run could undo what another changed after the first.
+        { idempotent: false },
       ),
     );
   }

@@ -40,9 +40,11 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
     if (session === undefined) throw new ConnectionLostError("the database in memory is gone");
     return session;
   };
-  const writer = kyselyOver(openWriter, { ...limits, sessionsMax: 1 }, clock);
   const openReader = async (): Promise<Session> => new SqliteSession(file, true);
-  const reader = memory ? writer : kyselyOver(openReader, { ...limits, sessionsMax: readersMax }, clock);
+  const writers = new SessionPool(openWriter, { ...limits, sessionsMax: 1 }, clock);
+  const readers = memory ? writers : new SessionPool(openReader, { ...limits, sessionsMax: readersMax }, clock);
+  const writer = kyselyOver(writers);
+  const reader = memory ? writer : kyselyOver(readers);
   return {
     kind: "sqlite",
     name: "SQLite",
@@ -51,13 +53,16 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
     beginWrite: ["begin immediate"],
     beginSnapshot: ["begin"],
     errorKind: sqliteErrorKind,
+    pools: [...new Set([writers, readers])],
+    // A file answers or refuses, each statement for itself.
+    probe: undefined,
   };
 }
 
-function kyselyOver(open: () => Promise<Session>, limits: PoolLimits, clock: Clock): Kysely<Schema> {
+function kyselyOver(pool: SessionPool): Kysely<Schema> {
   return new Kysely<Schema>({
     dialect: {
-      createDriver: () => new SessionPool(open, limits, clock),
+      createDriver: () => pool,
       createAdapter: () => new SqliteAdapter(),
       createQueryCompiler: () => new SqliteQueryCompiler(),
       createIntrospector: (db) => new SqliteIntrospector(db),
