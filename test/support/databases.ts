@@ -22,6 +22,8 @@ export interface TestDatabase {
   create(name: string): Promise<string>;
   /** SIGKILL: as if the machine had failed. */
   crash(): Promise<void>;
+  /** A tidy end that does not wait for clients, as for an upgrade. */
+  shutDown(): Promise<void>;
   /** Starts it again on the same port and data. */
   restart(): Promise<void>;
   /** Ends the server and removes its data. */
@@ -83,6 +85,8 @@ export async function startDatabase(engine: ServerEngine): Promise<TestDatabase>
         return server.url.replace(/[^/]*$/, name);
       },
       crash: () => end("SIGKILL"),
+      // PostgreSQL would wait for its clients on SIGTERM.
+      shutDown: () => end(engine === "mariadb" ? "SIGTERM" : "SIGINT"),
       restart: async () => {
         await end("SIGKILL");
         child = await start(server, directory);

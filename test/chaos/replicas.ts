@@ -1,0 +1,159 @@
+/** The repositories and their replicas: what the cluster says of them, and what git finds on the disks. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { callApi, type RepositoryView } from "../support/api.ts";
+import { refsOfRemote, refsOnDisk } from "../support/git.ts";
+import type { Terminal } from "../support/terminal.ts";
+import { waitFor } from "../support/wait.ts";
+import type { Network } from "./network.ts";
+import type { ChaosServers } from "./servers.ts";
+
+export interface ReplicasOptions {
+  readonly servers: ChaosServers;
+  readonly network: Network;
+  readonly terminal: Terminal;
+  readonly wanted: number;
+}
+
+export interface ReplicaOnDisk {
+  readonly name: string;
+  readonly node: string;
+  readonly directory: string;
+}
+
+export class Replicas {
+  readonly #options: ReplicasOptions;
+  /** Why they were not whole when this was last asked. */
+  lastTrouble = "";
+
+  constructor(options: ReplicasOptions) {
+    this.#options = options;
+  }
+
+  /** Every replica of every repository is READY at the newest generation. */
+  async areWhole(): Promise<boolean> {
+    try {
+      const trouble = (await this.list()).flatMap((view) => this.#troubleOf(view));
+      this.lastTrouble = trouble.slice(0, 5).join("; ");
+      return trouble.length === 0;
+    } catch (error) {
+      this.lastTrouble = String(error);
+      return false;
+    }
+  }
+
+  async list(): Promise<readonly RepositoryView[]> {
+    const { network, servers } = this.#options;
+    let last: unknown;
+    for (const controller of servers.controllers) {
+      try {
+        const answer = await callApi(`${network.outsideUrl(controller)}/api/repos?limit=10000`, "GET");
+        assert.equal(answer.status, 200, JSON.stringify(answer.body));
+        return answer.body as RepositoryView[];
+      } catch (error) {
+        last = error;
+      }
+    }
+    throw last instanceof Error ? last : new Error("no controller answers");
+  }
+
+  /** The READY replicas of a node. */
+  async onNode(node: string): Promise<ReplicaOnDisk[]> {
+    return (await this.list()).flatMap((view) => this.onDisks(view)).filter((replica) => replica.node === node);
+  }
+
+  /** The READY replicas of a repository. */
+  onDisks(view: RepositoryView): ReplicaOnDisk[] {
+    const { network, servers } = this.#options;
+    return view.nodes.flatMap(({ url, status }) => {
+      const node = servers.nodes.find((name) => `http://${network.address(name)}` === url);
+      if (node === undefined || status !== "READY") return [];
+      const directory = join(servers.disk(node), "replicas", view.id.slice(-2), `${view.id}.git`);
+      return [{ name: view.name, node, directory }];
+    });
+  }
+
+  /** Has the cluster look at every replica of a repository; whether it can. */
+  async verify(name: string, limitMs: number): Promise<void> {
+    await waitFor(async () => (await this.#verifyOnce(name)) < 300, { what: `a verification of ${name}`, limitMs });
+  }
+
+  /** Whether there is such a thing as verify(). */
+  async canVerify(): Promise<boolean> {
+    const { network, servers } = this.#options;
+    const [controller = ""] = servers.controllers;
+    const answer = await callApi(`${network.outsideUrl(controller)}/api/openapi.json`, "GET");
+    return JSON.stringify(answer.body).includes("/verify");
+  }
+
+  /** Waits until all replicas of a repository are READY and git finds nothing wrong with them. */
+  async waitSound(name: string, limitMs: number): Promise<void> {
+    await waitFor(
+      async () => {
+        const view = (await this.list()).find((repository) => repository.name === name);
+        // It may have been deleted.
+        if (view === undefined) return true;
+        const trouble = [...this.#troubleOf(view), ...(await this.faultsOf(view))];
+        assert.deepEqual(trouble, []);
+        return true;
+      },
+      { what: `${name} to be healed`, limitMs },
+    );
+  }
+
+  /** What git finds wrong with the READY replicas of a repository: objects, and refs that differ from those told. */
+  async faultsOf(view: RepositoryView): Promise<string[]> {
+    const { terminal, network, servers } = this.#options;
+    const found: string[] = [];
+    const told = await Promise.all(
+      servers.controllers.map((name) => refsOfRemote(terminal, `${network.outsideUrl(name)}/git/${view.name}.git`)),
+    );
+    const [refs = ""] = told;
+    if (told.some((other) => other !== refs)) found.push(`${view.name}: controllers tell different refs`);
+    for (const { node, directory } of this.onDisks(view)) {
+      if (!existsSync(directory)) {
+        found.push(`${view.name} on ${node}: says READY without a directory`);
+        continue;
+      }
+      const onDisk = await refsOnDisk(terminal, directory).catch((error: unknown) => String(error));
+      if (onDisk !== refs) found.push(`${view.name} on ${node}: diverged, on disk:\n${onDisk}\ntold:\n${refs}`);
+      for (const how of ["--connectivity-only", "--full"]) {
+        const { code, stdout, stderr } = await terminal.run(
+          `git --git-dir='${directory}' fsck --no-progress --no-dangling ${how}`,
+        );
+        const said = (stdout + stderr).replaceAll(/^notice: .*\n/gm, "");
+        if (code !== 0 || said !== "") found.push(`${view.name} on ${node}: git fsck ${how} (${code}): ${said}`);
+      }
+    }
+    return found;
+  }
+
+  /** Those of the commits that a READY replica's ref does not reach. */
+  async missing(replica: ReplicaOnDisk, ref: string, commits: readonly string[]): Promise<string[]> {
+    const { code, stdout } = await this.#options.terminal.run(`git --git-dir='${replica.directory}' rev-list '${ref}'`);
+    const reached = new Set(code === 0 ? stdout.split("\n") : []);
+    return commits.filter((commit) => !reached.has(commit));
+  }
+
+  #troubleOf(view: RepositoryView): string[] {
+    const states = view.nodes.map(({ url, status, generation, reason }) => `${url} ${status} ${generation} ${reason}`);
+    const whole =
+      view.nodes.length >= this.#options.wanted &&
+      view.nodes.every(({ status, generation }) => status === "READY" && generation === view.generation);
+    return whole ? [] : [`${view.name} at ${view.generation}: ${states.join(", ")}`];
+  }
+
+  /** The status; 503 without an answer. */
+  async #verifyOnce(name: string): Promise<number> {
+    const { network, servers } = this.#options;
+    for (const controller of servers.controllers) {
+      try {
+        return (await callApi(`${network.outsideUrl(controller)}/api/repos/${name}/verify`, "POST")).status;
+      } catch {
+        // The other one may answer.
+      }
+    }
+    return 503;
+  }
+}
