@@ -43,6 +43,14 @@ export class Replicas {
     }
   }
 
+  /** As areWhole, and none more than wanted: a surplus one is about to go. */
+  async areSettled(): Promise<boolean> {
+    if (!(await this.areWhole())) return false;
+    const surplus = (await this.list()).filter(({ nodes }) => nodes.length > this.#options.wanted);
+    this.lastTrouble = surplus.map(({ name, nodes }) => `${name} has ${nodes.length} replicas`).join("; ");
+    return surplus.length === 0;
+  }
+
   async list(): Promise<readonly RepositoryView[]> {
     const { network, servers } = this.#options;
     let last: unknown;

@@ -147,12 +147,17 @@ class Chaos {
     await nemesis.run(this.#options.minutes * 60_000);
     nemesis.say("healed");
     await network.heal();
-    await workload.stop();
     const healedMs = performance.now();
-    const whole = await waitFor(() => replicas.areWhole(), { what: "READY", limitMs: healLimitMs }).catch(() => false);
+    await workload.stop();
+    const leftMs = healedMs + healLimitMs - performance.now();
+    const whole = await waitFor(() => replicas.areWhole(), { what: "READY", limitMs: leftMs }).catch(() => false);
     const wholeSeconds = (performance.now() - healedMs) / 1000;
     nemesis.say(`all READY after ${wholeSeconds.toFixed(1)} s: ${String(whole)}`);
     if (!whole) this.#violate(`not READY within ${healLimitMs / 1000} s of healing: ${replicas.lastTrouble}`);
+    const limits = { what: "surplus replicas to go", limitMs: healLimitMs };
+    await waitFor(() => replicas.areSettled(), limits).catch((error: unknown) => {
+      this.#violate(`${String(error)}: ${replicas.lastTrouble}`);
+    });
     const checked = await checkCluster({
       history: this.#history,
       replicas,
