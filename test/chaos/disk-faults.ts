@@ -35,10 +35,17 @@ const fullDisk: Fault = {
     const filler = join(stage.servers.disk(node), "filler");
     // Sometimes a little is left, which is used up in the middle of something.
     const leftBytes = stage.random.pick([0, 0, 20_000, 500_000]);
-    const { bavail, bsize } = statfsSync(stage.servers.disk(node));
     stage.say(`the disk of ${node} is full but for ${leftBytes} bytes`);
     try {
-      run("fallocate", "-l", String(Math.max(bsize, bavail * bsize - leftBytes)), filler);
+      // Again, when the node was quicker to use what there was.
+      await waitFor(
+        () => {
+          const { bavail, bsize } = statfsSync(stage.servers.disk(node));
+          run("fallocate", "-l", String(Math.max(bsize, bavail * bsize - leftBytes)), filler);
+          return true;
+        },
+        { what: "the disk to be full", limitMs: remountLimitMs },
+      );
       await stage.hold(2000, 8000);
     } finally {
       rmSync(filler, { force: true });

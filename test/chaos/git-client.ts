@@ -150,7 +150,7 @@ export class GitClient {
   #note(kind: string, said: string): void {
     const reason =
       /\((.+)\)\s*$/m.exec(said)?.[1] ?? /^(?:fatal|error): (.*)$/m.exec(said)?.[1] ?? said.trim().slice(-100);
-    const short = reason.replaceAll(/'?https?:\S+/g, "URL").replaceAll(/\b\d+\b|[0-9a-f]{40}/g, "N");
+    const short = reason.replaceAll(/'?https?:\S+/g, "URL").replaceAll(/\b\d{4,}\b|[0-9a-f]{40}/g, "N");
     this.#options.history.count(`  ${kind}`, `not ok: ${short}`);
   }
 

@@ -47,7 +47,7 @@ export interface NemesisOptions {
 }
 
 const lanes = 2;
-const pauseMs = [300, 2500] as const;
+const pauseMs = [500, 3500] as const;
 const wholeLimitMs = 40_000;
 
 export class Nemesis {
@@ -110,11 +110,11 @@ export class Nemesis {
     this.#alone = lane;
     const endMs = performance.now() + wholeLimitMs;
     for (;;) {
-      const whole = this.#busy.size === 1 && (await this.#options.replicas.areWhole());
+      const whole = this.#busy.size === 1 && (await this.#options.replicas.areReady());
       if (whole) break;
       if (performance.now() > endMs || this.#stop.signal.aborted) {
         if (this.#busy.size === 1)
-          this.say(`not whole in time for ${fault.kind}: ${this.#options.replicas.lastTrouble}`);
+          this.say(`not all READY in time for ${fault.kind}: ${this.#options.replicas.lastTrouble}`);
         return false;
       }
       await this.#sleep(200);

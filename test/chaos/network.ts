@@ -74,9 +74,12 @@ export class Network {
     return this.#relay(server).pid;
   }
 
-  /** Every pair between which connections are made, from who makes them. */
+  /** Every pair between which connections are made, from who makes them. Clients have no business with nodes. */
   pairs(): Pair[] {
-    return [outside, ...this.#servers].flatMap((from) => this.#peersOf(from).map(({ name }): Pair => [from, name]));
+    const all = [outside, ...this.#servers].flatMap((from) =>
+      this.#peersOf(from).map(({ name }): Pair => [from, name]),
+    );
+    return all.filter(([from, to]) => from !== outside || this.#options.controllers.includes(to));
   }
 
   async set([from, to]: Pair, state: LinkState): Promise<void> {

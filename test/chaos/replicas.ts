@@ -31,10 +31,19 @@ export class Replicas {
     this.#options = options;
   }
 
+  /** Every replica of every repository is READY: has every object that was acknowledged. Its own refs may lag a little. */
+  async areReady(): Promise<boolean> {
+    return await this.#are((view) => this.#isReady(view));
+  }
+
   /** Every replica of every repository is READY at the newest generation. */
   async areWhole(): Promise<boolean> {
+    return await this.#are((view) => this.#isWhole(view));
+  }
+
+  async #are(wanted: (view: RepositoryView) => boolean): Promise<boolean> {
     try {
-      const trouble = (await this.list()).flatMap((view) => this.#troubleOf(view));
+      const trouble = (await this.list()).filter((view) => !wanted(view)).map((view) => describe(view));
       this.lastTrouble = trouble.slice(0, 5).join("; ");
       return trouble.length === 0;
     } catch (error) {
@@ -102,8 +111,8 @@ export class Replicas {
         const view = (await this.list()).find((repository) => repository.name === name);
         // It may have been deleted.
         if (view === undefined) return true;
-        const trouble = [...this.#troubleOf(view), ...(await this.faultsOf(view))];
-        assert.deepEqual(trouble, []);
+        assert.ok(this.#isReady(view), describe(view));
+        assert.deepEqual(await this.unsound(view), []);
         return true;
       },
       { what: `${name} to be healed`, limitMs },
@@ -113,21 +122,29 @@ export class Replicas {
   /** What git finds wrong with the READY replicas of a repository: objects, and refs that differ from those told. */
   async faultsOf(view: RepositoryView): Promise<string[]> {
     const { terminal, network, servers } = this.#options;
-    const found: string[] = [];
+    const found = await this.unsound(view);
     const told = await Promise.all(
       servers.controllers.map((name) => refsOfRemote(terminal, `${network.outsideUrl(name)}/git/${view.name}.git`)),
     );
     const [refs = ""] = told;
     if (told.some((other) => other !== refs)) found.push(`${view.name}: controllers tell different refs`);
     for (const { node, directory } of this.onDisks(view)) {
+      const onDisk = await refsOnDisk(terminal, directory).catch((error: unknown) => String(error));
+      if (onDisk !== refs) found.push(`${view.name} on ${node}: diverged, on disk:\n${onDisk}\ntold:\n${refs}`);
+    }
+    return found;
+  }
+
+  /** What git finds wrong with the objects of the READY replicas of a repository, and with what its refs reach. */
+  async unsound(view: RepositoryView): Promise<string[]> {
+    const found: string[] = [];
+    for (const { node, directory } of this.onDisks(view)) {
       if (!existsSync(directory)) {
         found.push(`${view.name} on ${node}: says READY without a directory`);
         continue;
       }
-      const onDisk = await refsOnDisk(terminal, directory).catch((error: unknown) => String(error));
-      if (onDisk !== refs) found.push(`${view.name} on ${node}: diverged, on disk:\n${onDisk}\ntold:\n${refs}`);
       for (const how of ["--connectivity-only", "--full"]) {
-        const { code, stdout, stderr } = await terminal.run(
+        const { code, stdout, stderr } = await this.#options.terminal.run(
           `git --git-dir='${directory}' fsck --no-progress --no-dangling ${how}`,
         );
         const said = (stdout + stderr).replaceAll(/^notice: .*\n/gm, "");
@@ -144,12 +161,12 @@ export class Replicas {
     return commits.filter((commit) => !reached.has(commit));
   }
 
-  #troubleOf(view: RepositoryView): string[] {
-    const states = view.nodes.map(({ url, status, generation, reason }) => `${url} ${status} ${generation} ${reason}`);
-    const whole =
-      view.nodes.length >= this.#options.wanted &&
-      view.nodes.every(({ status, generation }) => status === "READY" && generation === view.generation);
-    return whole ? [] : [`${view.name} at ${view.generation}: ${states.join(", ")}`];
+  #isReady({ nodes }: RepositoryView): boolean {
+    return nodes.length >= this.#options.wanted && nodes.every(({ status }) => status === "READY");
+  }
+
+  #isWhole(view: RepositoryView): boolean {
+    return this.#isReady(view) && view.nodes.every(({ generation }) => generation === view.generation);
   }
 
   /** The status; 503 without an answer. */
@@ -164,4 +181,9 @@ export class Replicas {
     }
     return 503;
   }
+}
+
+function describe({ name, generation, nodes }: RepositoryView): string {
+  const states = nodes.map((node) => `${node.url} ${node.status} ${node.generation} ${node.reason}`);
+  return `${name} at ${generation}: ${states.join(", ")}`;
 }

@@ -8,6 +8,8 @@ export interface Findings extends Checked {
   readonly faults: ReadonlyMap<string, number>;
   readonly skipped: ReadonlyMap<string, number>;
   readonly leftOut: readonly string[];
+  /** From healing until the last operation that was under way had returned. */
+  readonly clientsSeconds: number;
   /** From healing until every replica was READY at the newest generation; undefined: not in time. */
   readonly wholeSeconds: number | undefined;
 }
@@ -29,6 +31,7 @@ export function summary(findings: Findings): string {
     row("repositories at the end", findings.repositories),
     row("refs at the end", findings.refs),
     row("acknowledged pushes looked for", findings.acknowledged),
+    row("seconds from healing to the last answer", findings.clientsSeconds.toFixed(1)),
     row("seconds from healing to all READY", wholeSeconds?.toFixed(1) ?? "not in time"),
     row("lost", findings.lost),
     row("diverged", findings.diverged),
