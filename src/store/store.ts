@@ -402,8 +402,11 @@ export interface Store {
   adoptRepository(adoption: RefAdoption): Promise<boolean>;
 
   // Lease
-  /** Takes or renews the lease; undefined when another holds it. */
-  acquireLease(name: string, holder: string, durationMs: number, nowMs: number): Promise<Lease | undefined>;
+  /**
+   * Takes or renews the lease. Of another's, which comes back as it is, it takes only what was given back, or is still exactly
+   * `unrenewed`: no two clocks are compared.
+   */
+  acquireLease(name: string, holder: string, durationMs: number, nowMs: number, unrenewed?: Lease): Promise<Lease>;
   releaseLease(name: string, holder: string): Promise<void>;
   /** Who holds it; undefined when nobody does. */
   leaseHolder(name: string, nowMs: number): Promise<string | undefined>;

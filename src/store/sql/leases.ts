@@ -12,7 +12,7 @@ export class Leases {
     this.#database = database;
   }
 
-  acquire(name: string, holder: string, durationMs: number, nowMs: number): Promise<Lease | undefined> {
+  acquire(name: string, holder: string, durationMs: number, nowMs: number, unrenewed?: Lease): Promise<Lease> {
     const expiresMs = nowMs + durationMs;
     return this.#database.write(
       async (trx) => {
@@ -26,7 +26,13 @@ export class Leases {
           await trx.insertInto("leases").values({ name, holder, fencing: 1, expires_ms: expiresMs }).execute();
           return { holder, fencing: 1, expiresMs };
         }
-        if (row.holder !== holder && row.expires_ms > nowMs) return undefined;
+        const takeable =
+          row.holder === holder ||
+          row.holder === nobody ||
+          (row.holder === unrenewed?.holder &&
+            row.fencing === unrenewed.fencing &&
+            row.expires_ms === unrenewed.expiresMs);
+        if (!takeable) return { holder: row.holder, fencing: row.fencing, expiresMs: row.expires_ms };
         const fencing = row.holder === holder ? row.fencing : row.fencing + 1;
         await trx
           .updateTable("leases")

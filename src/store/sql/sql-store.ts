@@ -250,8 +250,8 @@ export class SqlStore implements Store {
     return this.#adoptions.adopt(adoption);
   }
 
-  acquireLease(name: string, holder: string, durationMs: number, nowMs: number): Promise<Lease | undefined> {
-    return this.#leases.acquire(name, holder, durationMs, nowMs);
+  acquireLease(name: string, holder: string, durationMs: number, nowMs: number, unrenewed?: Lease): Promise<Lease> {
+    return this.#leases.acquire(name, holder, durationMs, nowMs, unrenewed);
   }
 
   releaseLease(name: string, holder: string): Promise<void> {
