@@ -61,7 +61,7 @@ module.exports = {
     {
       name: "end-to-end-tests-know-only-the-outside",
       severity: "error",
-      from: { path: "^test/e2e/" },
+      from: { path: "^test/(e2e|chaos)/" },
       to: { path: "^src/" },
     },
     confined("fastify", "node_modules/(fastify|@fastify)/", ["(-route|/server|^src/base/http)\\.ts$"]),

@@ -14,7 +14,14 @@ const root = join(import.meta.dirname, "..");
 const filesAtOnce = 2;
 const fileTimeoutMs = 15 * 60_000;
 /** Those that take long begin first, so that none of them is left running alone at the end. */
-const longest = ["history", "two-controllers-mariadb", "two-controllers-postgresql", "git-push", "node-failure"];
+const longest = [
+  "chaos",
+  "history",
+  "two-controllers-mariadb",
+  "two-controllers-postgresql",
+  "git-push",
+  "node-failure",
+];
 
 const everything = process.env["GITMESH_TEST_ALL"] === "1";
 const named = process.argv.slice(2);
@@ -62,7 +69,7 @@ process.exitCode = 1;
 tests.resume();
 
 function allFiles(): string[] {
-  const found = ["test/e2e/**/*.test.ts", "test/*.test.ts", "src/**/*.test.ts"].flatMap((pattern) =>
+  const found = ["test/**/*.test.ts", "src/**/*.test.ts"].flatMap((pattern) =>
     globSync(pattern, { cwd: root }).toSorted(),
   );
   const rank = (file: string): number => {

@@ -96,6 +96,30 @@ export const errorCatalogue = {
     remedy: "Stop it and wait until its replicas are rebuilt elsewhere, then remove it.",
     fault: "user",
   },
+  "replica-in-use": {
+    status: 409,
+    title: "The replica is in use",
+    remedy: "Nothing to do: it is looked at again later.",
+    fault: "server",
+  },
+  "store-behind": {
+    status: 409,
+    title: "The metadata store has lost pushes that replicas have",
+    remedy: "An administrator must decide: gitmesh repo adopt NAME shows what it would do, and asks.",
+    fault: "server",
+  },
+  "not-adoptable": {
+    status: 409,
+    title: "There is nothing that can be adopted",
+    remedy: "See 'detail'; gitmesh repo adopt lists what can be.",
+    fault: "user",
+  },
+  "adoption-changed": {
+    status: 409,
+    title: "What the adoption would do has changed",
+    remedy: "Look at it again, then decide.",
+    fault: "user",
+  },
   "move-refused": {
     status: 409,
     title: "The replica cannot be moved so",

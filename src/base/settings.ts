@@ -21,8 +21,14 @@ const urlList = z
   )
   .pipe(z.array(httpUrl).min(1, "must name at least one URL"));
 const milliseconds = z.coerce.number().int().min(1).max(86_400_000);
+const longMilliseconds = z.coerce
+  .number()
+  .int()
+  .min(1)
+  .max(366 * 86_400_000);
 const bytes = z.coerce.number().int().min(1);
 const count = z.coerce.number().int().min(1);
+const flag = z.enum(["true", "false"]);
 /** One secret, or two separated by a comma while it is changed: the first is sent, both are accepted. */
 const secret = z.string().min(16, "must have at least 16 characters");
 const logLevel = z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info");
@@ -53,6 +59,18 @@ export const controllerSettingsSchema = z.object({
     )
     .default("sqlite:./data/gitmesh.sqlite")
     .describe("Metadata store: sqlite:FILE, mysql://..., mariadb://... or postgres://..."),
+  storeTimeoutMs: milliseconds
+    .default(5000)
+    .describe(
+      "A metadata store that gives no sign of life for this long is down: requests are refused until it answers",
+    ),
+  commitResolveMs: milliseconds
+    .default(30_000)
+    .describe("How long the outcome of a change is asked for whose commit the metadata store did not answer"),
+  staleReads: flag
+    .default("false")
+    .transform((text) => text === "true")
+    .describe("true: while the metadata store does not answer, clones and fetches get what was read of it last"),
   replicas: count.max(16).default(3).describe("Replicas of a new repository"),
   writeQuorum: count
     .max(16)
@@ -71,6 +89,20 @@ export const controllerSettingsSchema = z.object({
     .default(600_000)
     .describe("A replica on a server dead for this long is rebuilt on another"),
   repairIntervalMs: milliseconds.default(1000).describe("Time between two looks for work of the background repair"),
+  scrubIntervalMs: longMilliseconds
+    .default(7 * 86_400_000)
+    .describe("Every complete replica is verified (refs and git fsck) at least this often"),
+  scrubShare: z.coerce
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.2)
+    .describe("Part of its time that a repository server may spend on regular verifications"),
+  asideKeepMs: longMilliseconds
+    .default(7 * 86_400_000)
+    .describe(
+      "How long a surplus or damaged copy is kept aside before it is deleted, if the wanted number of verified replicas is elsewhere",
+    ),
   leaseMs: milliseconds.default(5000).describe("Validity of the lease for background work"),
   nodeConnectMs: milliseconds.default(2000).describe("Time to connect to a repository server"),
   nodeIdleMs: milliseconds

@@ -48,6 +48,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
     if (role === "node") nodeCommands(command, run);
   }
   repositoryCommands(program, run);
+  repairCommands(program, run);
   configCommands(program, run);
   try {
     await program.parseAsync(args, { from: "user" });
@@ -150,6 +151,16 @@ function repositoryCommands(program: Command, run: Run): void {
     (name: string, newName: string, _options, command: Command) =>
       run(async () => (await commands()).change(name, { ...optionsOf(command), name: newName })),
   );
+  add(
+    "adopt [name]",
+    "Take a repository's refs over from its replicas, after the metadata store has lost some. Without a name: list.",
+    "gitmesh repo adopt test",
+  )
+    .option("--from <node>", "repository server to take them from (id, HOST:PORT or URL) where its replicas differ")
+    .option("--yes", "do not ask")
+    .action((name: string | undefined, _options, command: Command) =>
+      run(async () => (await import("./adoption-commands.ts")).adopt(name, optionsOf(command))),
+    );
   add("set <name>", "Change a repository's settings.", "gitmesh repo set test --deny-deletes true")
     .option("--replicas <n>", "number of replicas")
     .option("--default-branch <name>", "branch that HEAD points to")
@@ -159,6 +170,34 @@ function repositoryCommands(program: Command, run: Run): void {
     .action((name: string, _options, command: Command) =>
       run(async () => (await commands()).change(name, optionsOf(command))),
     );
+  const repair = () => import("./repair-commands.ts");
+  add("verify <name>", "Have every replica of a repository read and checked.", "gitmesh repo verify test")
+    .option("--wait <seconds>", "how long to wait for it")
+    .action((name: string, _options, command: Command) =>
+      run(async () => (await repair()).verify(name, optionsOf(command))),
+    );
+  add(
+    "rebuild <name>",
+    "Move a replica's copy aside and fill it anew from the others.",
+    "gitmesh repo rebuild test --node 127.0.0.1:8083",
+  )
+    .requiredOption("--node <id>", "id, HOST:PORT or URL of the repository server")
+    .action((name: string, _options, command: Command) =>
+      run(async () => (await repair()).rebuild(name, optionsOf(command))),
+    );
+}
+
+function repairCommands(program: Command, run: Run): void {
+  const commands = () => import("./repair-commands.ts");
+  const group = (word: string, summary: string): Command => program.command(word).summary(summary);
+  administration(group("repair", "See what the repair does").command("status"))
+    .description("Show what is repaired, what needs a person, what is verified, and copies that are no replicas.")
+    .addHelpText("after", "\nExample:\n  gitmesh repair status")
+    .action((_options, command: Command) => run(async () => (await commands()).status(optionsOf(command))));
+  administration(group("cluster", "See how safe the repositories are").command("dataloss"))
+    .description("List repositories with fewer complete copies of their newest state than wanted, worst first.")
+    .addHelpText("after", "\nExample:\n  gitmesh cluster dataloss")
+    .action((_options, command: Command) => run(async () => (await commands()).dataLoss(optionsOf(command))));
 }
 
 function configCommands(program: Command, run: Run): void {

@@ -38,8 +38,40 @@ test("one of two holds it; the other takes over when it runs out, with a higher 
   assert.equal(one.isHolder, false, "without a word from the store");
   assert.equal(signal?.aborted, true);
   await other.tryOnce();
+  assert.equal(other.isHolder, false, "the renewal was seen 2 ms ago");
+  clock.advance(2998);
+  await other.tryOnce();
   assert.equal(other.isHolder, true);
   assert((other.fencing ?? 0) > (fencing ?? 0));
+});
+
+test("clocks that are a day apart: a living holder keeps it, and a dead one does not keep it for a day", async () => {
+  const store = await migrated();
+  const clock = new ManualClock();
+  const dayMs = 86_400_000;
+  for (const aheadMs of [dayMs, -dayMs]) {
+    const ahead = new Proxy(clock, {
+      get: (target, key) =>
+        key === "nowMs" ? () => target.nowMs() + aheadMs : (Reflect.get(target, key) as () => unknown).bind(target),
+    });
+    const name = `repair ${aheadMs}`;
+    const first = new LeaseKeeper({ store, clock: ahead, log, name, holder: "ahead", leaseMs });
+    const second = new LeaseKeeper({ store, clock, log, name, holder: "second", leaseMs });
+    await first.tryOnce();
+    for (let round = 0; round < 6; round += 1) {
+      clock.advance(leaseMs / 3);
+      await second.tryOnce();
+      await first.tryOnce();
+      assert.deepEqual([first.isHolder, second.isHolder], [true, false]);
+    }
+    // The first one dies.
+    for (let round = 0; round < 4; round += 1) {
+      await second.tryOnce();
+      clock.advance(leaseMs / 3);
+    }
+    await second.tryOnce();
+    assert.equal(second.isHolder, true);
+  }
 });
 
 test("a store that does not answer in time gives no lease", async () => {
@@ -79,5 +111,5 @@ test("a stopped holder gives it back at once, and survives a store that is down"
   stop.abort();
   await running;
   assert.equal(keeper.isHolder, false);
-  assert.notEqual(await store.acquireLease("repair", "other", leaseMs, clock.nowMs()), undefined);
+  assert.equal((await store.acquireLease("repair", "other", leaseMs, clock.nowMs())).holder, "other");
 });

@@ -1,12 +1,14 @@
 /**
- * Holds the store's lease for background work: at most one controller believes at any time that it has it, as far as
- * wall clocks agree to within the lease's time. What is done under it is safe to be done twice all the same; the
- * lease saves work, correctness does not rest on it.
+ * Holds the store's lease for background work: at most one controller believes at any time that it has it. No wall clocks
+ * are compared: another's lease is taken when the store's record of it has not changed for its whole time, by our own
+ * monotonic clock. What is done under it is safe to be done twice all the same; the lease saves work, correctness does
+ * not rest on it.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import type { Store } from "../store/store.ts";
+import type { Lease, Store } from "../store/store.ts";
 
 export interface LeaseOptions {
   readonly store: Store;
@@ -23,6 +25,8 @@ export class LeaseKeeper {
   readonly #options: LeaseOptions;
   #held: { readonly fencing: number; readonly abort: AbortController } | undefined;
   #cancelExpiry: () => void = () => {};
+  /** Another's lease as it was last seen, and since when it has been so. */
+  #others: { readonly lease: Lease; readonly sinceMs: number } | undefined;
 
   constructor(options: LeaseOptions) {
     this.#options = options;
@@ -58,6 +62,7 @@ export class LeaseKeeper {
     this.#lose("stopping");
     try {
       if (held) await store.releaseLease(name, holder);
+      crashPoint("lease.released");
     } catch (error) {
       log.debug({ error: messageOf(error) }, "cannot release the lease");
     }
@@ -67,17 +72,25 @@ export class LeaseKeeper {
   async tryOnce(): Promise<void> {
     const { store, clock, log, name, holder, leaseMs } = this.#options;
     const askedMs = clock.monotonicMs();
-    const lease = await store.acquireLease(name, holder, leaseMs, clock.nowMs());
-    if (lease === undefined) {
+    const ranOut = this.#others !== undefined && askedMs - this.#others.sinceMs >= leaseMs;
+    const unrenewed = ranOut ? this.#others?.lease : undefined;
+    const lease = await store.acquireLease(name, holder, leaseMs, clock.nowMs(), unrenewed);
+    if (lease.holder !== holder) {
       this.#lose("another controller has it");
+      const { fencing, expiresMs } = this.#others?.lease ?? {};
+      const renewed = lease.fencing !== fencing || lease.expiresMs !== expiresMs;
+      // From after the answer: its holder counts from before its own question.
+      if (renewed) this.#others = { lease, sinceMs: clock.monotonicMs() };
       return;
     }
+    this.#others = undefined;
     // Counted from before the question: the store's copy cannot end earlier than ours.
     const leftMs = askedMs + leaseMs - clock.monotonicMs();
     if (leftMs <= 0) {
       this.#lose("the store was too slow");
       return;
     }
+    crashPoint("lease.taken");
     if (this.#held?.fencing !== lease.fencing) {
       this.#lose("it changed hands");
       this.#held = { fencing: lease.fencing, abort: new AbortController() };

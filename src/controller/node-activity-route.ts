@@ -13,7 +13,8 @@ import { apiPaths, nodeViewSchema } from "../protocol/public-api.ts";
 import type { Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
 import { nodeMetricsView, samplesFromMs } from "./metrics-view.ts";
-import { findNode, idParameter } from "./node-route.ts";
+import { findNode } from "./node-lookup.ts";
+import { idParameter } from "./node-route.ts";
 import { problems } from "./open-api-route.ts";
 import { nodeView } from "./views.ts";
 

@@ -16,17 +16,27 @@ import {
   catchUpResultSchema,
   commitsResponseSchema,
   nodePaths,
+  replicaListSchema,
+  replicaInspectionSchema,
   replicaStatusSchema,
+  copiesResponseSchema,
   stageResultSchema,
+  verifyResultSchema,
   type ApplyRequest,
   type CatchUpHeader,
   type CatchUpResult,
   type CommitSummary,
+  type CopiesResponse,
   type FetchTipsRequest,
   type ReplicaDescription,
+  type ReplicaList,
+  type ReplicaInspection,
   type ReplicaStatus,
+  type RetireRequest,
   type StageHeader,
   type StageResult,
+  type VerifyRequest,
+  type VerifyResult,
 } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import { NodeCallError } from "./node-call-error.ts";
@@ -94,13 +104,40 @@ export class NodeClient {
     await this.#json("PATCH", nodeUrl, nodePaths.replica(description.id), description);
   }
 
-  /** Moves a replica's directory aside; none is fine. */
-  async retireReplica(nodeUrl: string, repositoryId: string, reason: string): Promise<void> {
-    await this.#json("POST", nodeUrl, nodePaths.retire(repositoryId), { reason });
+  /** Moves a replica's directory aside; none is fine. With `ifUnused`, "replica-in-use" refuses it. */
+  async retireReplica(nodeUrl: string, repositoryId: string, request: RetireRequest): Promise<void> {
+    await this.#json("POST", nodeUrl, nodePaths.retire(repositoryId), request);
   }
 
-  async replicaStatus(nodeUrl: string, repositoryId: string): Promise<ReplicaStatus> {
-    return parse(replicaStatusSchema, await this.#json("GET", nodeUrl, nodePaths.replica(repositoryId), undefined));
+  /** Verifies a replica: may take as long as reading all of it does. */
+  verify(nodeUrl: string, repositoryId: string, request: VerifyRequest, signal: AbortSignal): Promise<VerifyResult> {
+    return this.#stream(nodeUrl, nodePaths.verify(repositoryId), request, signal, verifyResultSchema, () => {});
+  }
+
+  /** What is on a node's disk. */
+  async copies(nodeUrl: string): Promise<CopiesResponse> {
+    return parse(copiesResponseSchema, await this.#json("GET", nodeUrl, nodePaths.copies, undefined));
+  }
+
+  /** Deletes a copy that was moved aside, for good; none is fine. */
+  async purgeCopy(nodeUrl: string, entry: string): Promise<void> {
+    await this.#json("POST", nodeUrl, nodePaths.purge, { entry });
+  }
+
+  /** Every replica on the node's disk. */
+  async listReplicas(nodeUrl: string): Promise<ReplicaList["replicas"]> {
+    return parse(replicaListSchema, await this.#json("GET", nodeUrl, nodePaths.replicas, undefined)).replicas;
+  }
+
+  /** Has a node read a replica and prove whether it is complete. Long for a large one. */
+  inspect(nodeUrl: string, repositoryId: string): Promise<ReplicaInspection> {
+    const { signal } = new AbortController();
+    return this.#stream(nodeUrl, nodePaths.inspect(repositoryId), [], signal, replicaInspectionSchema, () => {});
+  }
+
+  async replicaStatus(nodeUrl: string, repositoryId: string, timeoutMs?: number): Promise<ReplicaStatus> {
+    const path = nodePaths.replica(repositoryId);
+    return parse(replicaStatusSchema, await this.#json("GET", nodeUrl, path, undefined, timeoutMs));
   }
 
   /** What a replica knows of these commits; those that it does not have are left out. */
@@ -263,18 +300,19 @@ export class NodeClient {
   async #stream<R>(
     nodeUrl: string,
     path: string,
-    body: Readable | Iterable<string>,
+    body: Readable | Iterable<string> | object,
     signal: AbortSignal,
     schema: z.ZodType<R>,
     onProgress: (text: string) => void,
   ): Promise<R> {
+    const isJson = !(Symbol.iterator in body) && !(Symbol.asyncIterator in body);
     try {
       const answer = await this.#request({
         method: "POST",
         nodeUrl,
         path,
-        headers: { "content-type": "application/octet-stream" },
-        body: body as Dispatcher.DispatchOptions["body"],
+        headers: { "content-type": isJson ? "application/json" : "application/octet-stream" },
+        body: isJson ? JSON.stringify(body) : (body as Dispatcher.DispatchOptions["body"]),
         signal,
       });
       return parse(schema, await readProgressLines(answer.body, onProgress));

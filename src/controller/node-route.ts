@@ -5,7 +5,7 @@ import { z } from "zod";
 import { GitmeshError } from "../base/errors.ts";
 import { apiPaths, listNodesQuerySchema, nodeViewSchema, removeNodeQuerySchema } from "../protocol/public-api.ts";
 import type { Store } from "../store/store.ts";
-import type { ClusterNode } from "./cluster-node.ts";
+import { findNode } from "./node-lookup.ts";
 import type { Membership } from "./membership.ts";
 import { problems } from "./open-api-route.ts";
 import { nodeView } from "./views.ts";
@@ -92,18 +92,6 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
       return reply.code(204).send();
     },
   );
-}
-
-/** By id, HOST:PORT or URL. Throws "node-not-found". */
-export async function findNode(membership: Membership, id: string): Promise<ClusterNode> {
-  await membership.refresh();
-  const wanted = id.replace(/\/+$/, "");
-  const found = membership
-    .nodes()
-    .find((node) => node.id === wanted || node.url === wanted || new URL(node.url).host === wanted);
-  if (found === undefined)
-    throw new GitmeshError("node-not-found", `there is no repository server ${id.slice(0, 200)}`);
-  return found;
 }
 
 /**

@@ -5,10 +5,11 @@
  * So one that is being filled takes part in the pushes of a busy branch, and is not behind for ever.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
 import { nodePaths, type StageHeader } from "../protocol/node-api.ts";
-import type { RefResult, Repository } from "../store/store.ts";
+import type { RefResult, Repository, Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
@@ -20,7 +21,11 @@ import { agrees, judgeStaging, type StagingVerdict } from "./staging-outcome.ts"
 /** A refused upload is read on this far, so that the client reads the report rather than a broken connection. */
 const drainBytesMax = 64 * 1024 * 1024;
 
+/** A replica that was verified within this time is not verified again on suspicion. */
+const suspectAgainMs = 600_000;
+
 export interface PushStagingDependencies {
+  readonly store: Store;
   readonly nodeClient: NodeClient;
   readonly membership: Membership;
   readonly settings: ControllerSettings;
@@ -50,6 +55,8 @@ export type PushStagingOutcome =
       readonly nodeIds: readonly string[];
       /** Time that each replica took, ms by node id; for people. */
       readonly stagedMs: Readonly<Record<string, number>>;
+      /** The latest generation that a replica said it is at; -1 when none did. */
+      readonly seenGeneration: number;
     }
   | ({ readonly kind: "refused" } & Report);
 
@@ -67,7 +74,14 @@ export class PushStaging {
     // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
     if (tips.length === 0) {
       await drain(push.pack());
-      return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId), stagedMs: {} };
+      const seenGeneration = await this.#generationOf(repository.id, targets);
+      return {
+        kind: "staged",
+        admitted,
+        nodeIds: targets.map((target) => target.nodeId),
+        stagedMs: {},
+        seenGeneration,
+      };
     }
     const staged = await this.#stream(push, tips, onProgress);
     this.#report(staged, log);
@@ -82,8 +96,34 @@ export class PushStaging {
     }
     const helped = await this.#helpOthers(push, tips, staged.results, verdict, log);
     const nodeIds = [...verdict.nodeIds, ...helped];
+    crashPoint("push.staged");
+    const seenGeneration = Math.max(
+      -1,
+      ...[...staged.results.values()].map((result) => (result.kind === "staged" ? (result.generation ?? -1) : -1)),
+    );
     const { stagedMs } = staged;
-    return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds, stagedMs };
+    return {
+      kind: "staged",
+      admitted: withStagedTips(admitted, repository, verdict.tips),
+      nodeIds,
+      stagedMs,
+      seenGeneration,
+    };
+  }
+
+  /** Where the replicas are, of those that say so in time: a push without a pack does not ask them otherwise. */
+  async #generationOf(repositoryId: string, targets: readonly WriteTarget[]): Promise<number> {
+    const { nodeClient, settings } = this.#deps;
+    const generations = await Promise.all(
+      targets.map(async ({ url }) => {
+        try {
+          return (await nodeClient.replicaStatus(url, repositoryId, settings.nodeConnectMs)).generation;
+        } catch {
+          return -1;
+        }
+      }),
+    );
+    return Math.max(-1, ...generations);
   }
 
   async #stream(push: PushToStage, tips: StageHeader["tips"], onProgress: (text: string) => void): Promise<StagedPack> {
@@ -133,6 +173,8 @@ export class PushStaging {
     const cancel = clock.timer(settings.applyMs, () => {
       abort.abort(new NodeCallError(`did not fetch within ${settings.applyMs} ms`, { unreachable: false }));
     });
+    // A complete one should have been able to: it may have lost something.
+    for (const { nodeId, ready } of others) if (ready) this.#suspect(push.repository.id, nodeId, log);
     const helped = await Promise.all(
       others.map(async ({ nodeId, url }) => {
         try {
@@ -145,8 +187,16 @@ export class PushStaging {
         return [];
       }),
     );
+    crashPoint("push.others-fetched");
     cancel();
     return helped.flat();
+  }
+
+  #suspect(repositoryId: string, nodeId: string, log: Logger): void {
+    const { store, clock } = this.#deps;
+    store
+      .requestVerification(nodeId, [repositoryId], clock.nowMs() - suspectAgainMs)
+      .catch((error: unknown) => log.warn({ nodeId, err: error }, "could not ask for a verification"));
   }
 }
 

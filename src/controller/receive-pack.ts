@@ -8,6 +8,7 @@
 import { PassThrough, Readable } from "node:stream";
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
@@ -15,6 +16,7 @@ import { PktReader, sideBand } from "../protocol/pkt-line.ts";
 import { parseReceivePackRequest, type ReceivePackRequest } from "../protocol/receive-pack-request.ts";
 import { reportStatus } from "../protocol/report-status.ts";
 import type { CommitOutcome, Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
+import { behindSentence } from "./adoption-plan.ts";
 import type { ReplicaApplier } from "./apply.ts";
 import type { Membership } from "./membership.ts";
 import type { Metrics } from "./metrics.ts";
@@ -82,6 +84,7 @@ export class ReceivePack {
       return { body: answer.stream };
     }
     const answer = new Answer(request, this.#deps.clock);
+    crashPoint("push.admitted");
     void this.#push(repository, route.targets, writeQuorum, request, reader, answer, input);
     return { body: answer.stream };
   }
@@ -136,7 +139,12 @@ export class ReceivePack {
     writeQuorum: number,
     pushId: string,
     request: ReceivePackRequest,
-    { admitted, nodeIds: stagedNodeIds, stagedMs }: Extract<PushStagingOutcome, { readonly kind: "staged" }>,
+    {
+      admitted,
+      nodeIds: stagedNodeIds,
+      stagedMs,
+      seenGeneration,
+    }: Extract<PushStagingOutcome, { readonly kind: "staged" }>,
     actor: string,
     log: Logger,
   ): Promise<Report> {
@@ -152,6 +160,7 @@ export class ReceivePack {
         committedMs: this.#deps.clock.nowMs(),
         actor,
         stagedMs,
+        seenGeneration,
       });
     } catch (error) {
       log.error({ err: error }, "commit failed");
@@ -159,7 +168,9 @@ export class ReceivePack {
     }
     switch (outcome.kind) {
       case "committed":
+        crashPoint("push.committed");
         await this.#apply(repository, outcome, log);
+        crashPoint("push.applied");
         return { unpack: "ok", results: outcome.results };
       case "refused":
         return { unpack: "ok", results: outcome.results };
@@ -167,6 +178,9 @@ export class ReceivePack {
         const refusal = `only ${outcome.stagedReady} of the ${outcome.needed} replicas needed hold it; try again`;
         return { unpack: "ok", results: refuseAll(admitted, refusal) };
       }
+      case "store-behind":
+        log.error({ ...outcome }, "a replica is ahead of the metadata store");
+        return { unpack: "ok", results: refuseAll(admitted, behindSentence(repository)) };
       case "repository-gone":
         return { unpack: "ok", results: refuseAll(admitted, "the repository was deleted") };
     }
@@ -199,7 +213,7 @@ function commitFailure(error: unknown): string {
   if (!(error instanceof GitmeshError) || error.code !== "store-unavailable")
     return "an error of the server; try again";
   return error.fields["outcome"] === "unknown"
-    ? "the metadata store does not answer; fetch to see whether the push took effect"
+    ? "the metadata store stopped answering in the middle; fetch to see whether the push took effect"
     : "the metadata store does not answer; nothing has changed, try again";
 }
 

@@ -7,6 +7,7 @@
  * lease do double work and no harm.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
@@ -72,7 +73,7 @@ export class Repair {
       const held = lease.signal;
       if (held !== undefined) {
         try {
-          await this.visit(AbortSignal.any([signal, held]));
+          await this.visit(AbortSignal.any([signal, held]), signal);
         } catch (error) {
           log.debug({ error: messageOf(error) }, "a repair visit broke off");
         }
@@ -87,24 +88,27 @@ export class Repair {
     while (this.#running.size > 0) await Promise.all([...this.#running.values()].map(({ done }) => done));
   }
 
-  /** Looks at some of the repositories and starts what they need. Throws "store-unavailable". */
-  async visit(signal: AbortSignal): Promise<void> {
+  /**
+   * Looks at some of the repositories and starts what they need, until `signal` aborts. What was started ends with
+   * `stop`: a lease that is lost for a moment is no reason to begin long catch-ups again. Throws "store-unavailable".
+   */
+  async visit(signal: AbortSignal, stop: AbortSignal): Promise<void> {
     const { store, membership } = this.#deps;
     // A node that another controller took in a moment ago is not a lost one.
     await membership.refresh();
     this.#leaving = await this.#readLeaving();
     for (let page = 0; page < unhealthyPagesMax && !signal.aborted; page += 1) {
       const found = await store.listUnhealthy(this.#unhealthyAfter, unhealthyPage);
-      for (const repository of found) await this.#consider(repository, signal);
+      for (const repository of found) await this.#consider(repository, signal, stop);
       this.#unhealthyAfter = found.length < unhealthyPage ? "" : (found.at(-1)?.repository.id ?? "");
       if (this.#unhealthyAfter === "") break;
     }
-    await this.#considerLeaving(signal);
+    await this.#considerLeaving(signal, stop);
     if (signal.aborted) return;
     const { items, next } = await store.listRepositories({ limit: sweepPage, cursor: this.#sweepCursor, sort: "name" });
     this.#sweepCursor = next;
     for (const repository of items) {
-      await this.#consider(repository, signal);
+      await this.#consider(repository, signal, stop);
       await this.#trimLog(repository, signal);
     }
   }
@@ -118,7 +122,7 @@ export class Repair {
   }
 
   /** What is to leave its node looks healthy to the store. */
-  async #considerLeaving(signal: AbortSignal): Promise<void> {
+  async #considerLeaving(signal: AbortSignal, stop: AbortSignal): Promise<void> {
     const { store, membership } = this.#deps;
     const ids = new Set(this.#leaving.keys());
     for (const node of membership.nodes().filter(({ draining }) => draining)) {
@@ -127,12 +131,12 @@ export class Repair {
     for (const id of ids) {
       if (signal.aborted) return;
       const found = await store.getRepository(id);
-      if (found !== undefined) await this.#consider(found, signal);
+      if (found !== undefined) await this.#consider(found, signal, stop);
     }
   }
 
   /** Starts what the repository needs, when there is room for one more. */
-  async #consider(found: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {
+  async #consider(found: RepositoryWithReplicas, signal: AbortSignal, stop: AbortSignal): Promise<void> {
     const { store, membership, settings, clock, log } = this.#deps;
     const { id, name } = found.repository;
     if (this.#running.has(id) || signal.aborted) return;
@@ -155,7 +159,7 @@ export class Repair {
       await Promise.race([...this.#running.values()].map(({ done }) => done));
     }
     if (signal.aborted || this.#running.has(id)) return;
-    const done = this.#work(found, steps, signal).finally(() => this.#running.delete(id));
+    const done = this.#work(found, steps, stop).finally(() => this.#running.delete(id));
     this.#running.set(id, { name, done });
   }
 
@@ -191,6 +195,7 @@ export class Repair {
           { repository: name, nodeId: step.nodeId, step: step.kind, error: messageOf(error) },
           "a repair failed",
         );
+        await this.#deps.store.noteReason(id, step.nodeId, messageOf(error).slice(0, 500)).catch(() => {});
       }
     }
   }
@@ -209,7 +214,9 @@ export class Repair {
       case "apply":
         return this.#applyFromLog(id, step.nodeId, step.generation);
       case "add":
+        crashPoint("failover.planned");
         if (!(await store.addReplica(id, step.nodeId, step.reason, clock.nowMs()))) return;
+        crashPoint("failover.placed");
         log.info({ repository: name, nodeId: step.nodeId }, "adding a replica");
         return catchUp.run(id, step.nodeId, signal, onProgress);
       case "remove":
@@ -236,11 +243,17 @@ export class Repair {
 
   /** The record first; the directory is moved aside then, or as an orphan when its node comes back. */
   async #remove(repositoryId: string, name: string, step: RepairStep & { readonly kind: "remove" }): Promise<void> {
-    const { store, nodeClient, membership, log } = this.#deps;
+    const { store, nodeClient, membership, clock, log } = this.#deps;
     if (!(await store.removeReplica(repositoryId, step.nodeId, step.readyElsewhere, step.reason))) return;
+    crashPoint("remove.committed");
     log.info({ repository: name, nodeId: step.nodeId, reason: step.reason }, "replica removed");
     const node = membership.get(step.nodeId);
-    if (node?.alive === true) await nodeClient.retireReplica(node.url, repositoryId, step.reason);
+    if (node?.alive === true) {
+      await nodeClient.retireReplica(node.url, repositoryId, { reason: step.reason });
+      // Should another controller have put it there again meanwhile, what it is believed to have is gone.
+      await store.recordMovedAside(repositoryId, step.nodeId, clock.nowMs());
+    }
+    crashPoint("remove.node-told");
   }
 
   async #trimLog({ repository }: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {

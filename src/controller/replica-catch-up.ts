@@ -3,6 +3,7 @@
  * missed nothing since (docs/decisions/0003).
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import { nodePaths } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
@@ -51,17 +52,35 @@ export class ReplicaCatchUp {
       const replica = found?.replicas.find((candidate) => candidate.nodeId === nodeId);
       if (found === undefined || replica === undefined) return;
       if (replica.state === "READY" || replica.state === "QUARANTINED") return;
+      if (replica.damaged && (await this.#moveDamagedAside(found, nodeId))) continue;
       if (replica.state === "STALE" && !(await store.beginCatchUp(repositoryId, nodeId, clock.nowMs()))) continue;
       // Read after the replica became PREPARING: whatever is committed from here on is staged to it, or noted as missed.
       const { generation, refs } = await store.readRefs(repositoryId);
+      crashPoint("repair.filling");
       await this.#fetch(found, nodeId, generation, refs, signal, onProgress);
+      crashPoint("repair.filled");
       await this.#deps.applier.applyFromLog(repositoryId, nodeId, generation);
       if (await store.promoteReplica(repositoryId, nodeId, generation, clock.nowMs())) {
+        crashPoint("repair.promoted");
         this.#deps.log.info({ repository: found.repository.name, nodeId, generation }, "replica is READY");
         return;
       }
     }
     this.#deps.log.info({ repositoryId, nodeId, rounds: roundsMax }, "replica missed pushes while it caught up");
+  }
+
+  /**
+   * Nothing of a damaged copy is used, as long as there is another to fill it from. Done twice (after a crash in between,
+   * by two controllers) it moves aside what was fetched since: the replica is filled once more.
+   */
+  async #moveDamagedAside({ repository, replicas }: RepositoryWithReplicas, nodeId: string): Promise<boolean> {
+    const { membership, nodeClient, store, clock } = this.#deps;
+    const node = membership.get(nodeId);
+    const others = replicas.filter((replica) => replica.nodeId !== nodeId);
+    if (node === undefined || routeRead(others, membership.nodes(), 0).candidates.length === 0) return false;
+    await nodeClient.retireReplica(node.url, repository.id, { reason: "damaged" });
+    await store.recordMovedAside(repository.id, nodeId, clock.nowMs());
+    return true;
   }
 
   async #fetch(
@@ -77,6 +96,7 @@ export class ReplicaCatchUp {
     const others = replicas.filter((replica) => replica.nodeId !== nodeId);
     const route = routeRead(others, membership.nodes(), this.#turn++);
     const [source] = route.candidates;
+    const damaged = replicas.some((replica) => replica.nodeId === nodeId && replica.damaged);
     if (node === undefined) throw new Error("its repository server is gone");
     // With a READY replica that cannot be reached, waiting is better than a proof that may fail.
     const noneReady = !others.some(({ state }) => state === "READY");
@@ -86,6 +106,7 @@ export class ReplicaCatchUp {
       replica: { id, name, objectFormat, defaultBranch, description },
       generation,
       sourceUrl: source === undefined ? null : source.url + nodePaths.git(id),
+      damaged,
     };
     log.info({ repository: name, nodeId, source: source?.nodeId, generation }, "replica catches up");
     const release = source === undefined ? () => {} : membership.track(source.nodeId);

@@ -1,5 +1,6 @@
 /** Changes and deletes repositories: the store decides, then the nodes are told. */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Replica, Repository, RepositoryPatch, RepositoryWithReplicas, Store } from "../store/store.ts";
@@ -39,36 +40,74 @@ export class RepositoryChanges {
     if (newHead && !replicas.some(({ nodeId, state }) => state === "READY" && !missed.includes(nodeId))) {
       throw new GitmeshError("no-ready-replica", "no complete replica could take the new default branch");
     }
+    crashPoint("update.heads-told");
     let updated: Repository;
     try {
       updated = await store.updateRepository(repository.id, patch);
     } catch (error) {
-      if (newHead) await this.#tellNodes(repository, replicas);
+      // When it is not known whether the store has the new one, neither is better than the other.
+      const unknown = error instanceof GitmeshError && error.fields["outcome"] === "unknown";
+      if (newHead && !unknown) await this.#tellNodes(repository, replicas);
       throw error;
     }
+    crashPoint("update.committed");
     if (updated.name !== repository.name || updated.description !== repository.description) {
       await this.#tellNodes(updated, replicas);
     }
     if (missed.length > 0) {
       await store.markStale(repository.id, missed, `missed the new default branch ${defaultBranch}`, clock.nowMs());
     }
-    const found = await store.getRepository(repository.id);
-    if (found === undefined) throw new GitmeshError("repository-not-found", "it was deleted meanwhile");
-    return found;
+    return this.#found(repository);
   }
 
   /** Throws "repository-not-found". A node that cannot be told learns it when it registers. */
   async delete(repository: Repository): Promise<void> {
     const { store, nodeClient, clock, log } = this.#deps;
     const replicas = await store.deleteRepository(repository.id, clock.nowMs());
+    crashPoint("delete.committed");
     log.info({ repository: repository.name, repositoryId: repository.id }, "repository deleted");
-    await this.#eachLive(replicas, (url) => nodeClient.retireReplica(url, repository.id, "deleted"));
+    await this.#eachLive(replicas, async (url) => {
+      await nodeClient.retireReplica(url, repository.id, { reason: "deleted" });
+      crashPoint("delete.node-told");
+    });
+  }
+
+  /** Every READY replica is to be verified next (scrub.ts). */
+  async askToVerify({ repository, replicas }: RepositoryWithReplicas): Promise<RepositoryWithReplicas> {
+    const { store, clock } = this.#deps;
+    for (const { nodeId } of replicas) await store.requestVerification(nodeId, [repository.id], clock.nowMs() + 1);
+    return this.#found(repository);
+  }
+
+  /**
+   * A replica's copy is to be moved aside and filled anew from the others, also a QUARANTINED one. Throws
+   * "no-ready-replica" when no other is READY, "replica-not-found" when the node has none.
+   */
+  async rebuild({ repository }: RepositoryWithReplicas, nodeId: string): Promise<RepositoryWithReplicas> {
+    const { store, clock, log } = this.#deps;
+    const options = { byHand: true };
+    const outcome = await store.markDamaged(repository.id, nodeId, "to be filled anew", clock.nowMs(), options);
+    if (outcome === "gone") throw new GitmeshError("replica-not-found", "it has no replica on that repository server");
+    if (outcome === "only-copy") {
+      throw new GitmeshError("no-ready-replica", "no other replica is complete: there is nothing to fill it from");
+    }
+    log.info({ repository: repository.name, nodeId }, "a replica is to be filled anew");
+    return this.#found(repository);
+  }
+
+  async #found(repository: Repository): Promise<RepositoryWithReplicas> {
+    const found = await this.#deps.store.getRepository(repository.id);
+    if (found === undefined) throw new GitmeshError("repository-not-found", "it was deleted meanwhile");
+    return found;
   }
 
   #tellNodes(repository: Repository, replicas: readonly Replica[]): Promise<readonly string[]> {
     const { id, name, objectFormat, defaultBranch, description } = repository;
     const replica = { id, name, objectFormat, defaultBranch, description };
-    return this.#eachLive(replicas, (url) => this.#deps.nodeClient.updateReplica(url, replica));
+    return this.#eachLive(replicas, async (url) => {
+      await this.#deps.nodeClient.updateReplica(url, replica);
+      crashPoint("update.node-told");
+    });
   }
 
   /** Calls every node in parallel; returns those that are dead or failed. */

@@ -10,6 +10,7 @@ import {
   createRepositoryRequestSchema,
   listRepositoriesQuerySchema,
   pageItemsDefault,
+  rebuildQuerySchema,
   repositoryViewSchema,
   updateRepositoryRequestSchema,
   type ListRepositoriesQuery,
@@ -18,6 +19,7 @@ import {
 import { parseRepositoryName, repositoryNameFromUrlPath } from "../protocol/repository-name.ts";
 import type { RepositoryWithReplicas, Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
+import { findNode } from "./node-lookup.ts";
 import { nameParameter, problems } from "./open-api-route.ts";
 import type { RepositoryChanges } from "./repository-changes.ts";
 import type { RepositoryCreation } from "./repository-creation.ts";
@@ -34,7 +36,7 @@ export interface RepositoryRouteDependencies {
 /** Replicas that are to leave their node; more are not marked as such. */
 const leavingMax = 10_000;
 export const defaultBranchText = "master";
-const deleteAction = "/_delete";
+const action = /^(.*)\/(_delete|_verify|_rebuild)$/;
 const wildcard = `${apiPaths.repositories}/*`;
 
 export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRouteDependencies): Promise<void> {
@@ -97,12 +99,16 @@ export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRou
     {
       schema: {
         summary: "Create a repository",
-        description: "The body may be left out. POST to NAME/_delete deletes, for clients without DELETE.",
+        description:
+          "The body may be left out. POST to NAME/_delete deletes, for clients without DELETE; to NAME/_verify " +
+          "has every replica verified; to NAME/_rebuild?node= has that one filled anew.",
+        querystring: rebuildQuerySchema,
         tags: ["repositories"],
         params: nameParameter,
         body: createRepositoryRequestSchema.nullish(),
         response: {
           201: repositoryViewSchema,
+          202: repositoryViewSchema.describe("It will be done"),
           204: z.undefined().describe("Deleted"),
           ...problems(400, 404, 409, 415, 503),
         },
@@ -110,9 +116,19 @@ export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRou
     },
     async (request, reply) => {
       const path = pathIn(request);
-      if (path.endsWith(deleteAction)) {
-        await changes.delete((await find(nameOf(path.slice(0, -deleteAction.length)))).repository);
+      const [, name = "", word] = action.exec(path) ?? [];
+      if (word === "_delete") {
+        await changes.delete((await find(nameOf(name))).repository);
         return reply.code(204).send();
+      }
+      if (word === "_verify") {
+        return reply.code(202).send(view(await changes.askToVerify(await find(nameOf(name))), request));
+      }
+      if (word === "_rebuild") {
+        const { node } = request.query;
+        if (node === undefined) throw new GitmeshError("bad-request", "say which repository server's copy: ?node=");
+        const { id } = await findNode(membership, node);
+        return reply.code(202).send(view(await changes.rebuild(await find(nameOf(name)), id), request));
       }
       const body = request.body ?? {};
       const created = await creation.create({

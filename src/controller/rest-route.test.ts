@@ -234,7 +234,10 @@ test("the state of the cluster, health, readiness and the OpenAPI document", asy
   }>(await cluster.call("GET", "/api/openapi.json"));
   assert.equal(document.openapi, "3.1.0");
   assert.deepEqual(Object.keys(document.paths).toSorted(), [
+    "/api/adoptions",
+    "/api/adoptions/{name}",
     "/api/cluster",
+    "/api/cluster/dataloss",
     "/api/events",
     "/api/events/stream",
     "/api/metrics",
@@ -247,6 +250,7 @@ test("the state of the cluster, health, readiness and the OpenAPI document", asy
     "/api/nodes/{id}/replicas",
     "/api/pushes/{name}",
     "/api/refs/{name}",
+    "/api/repair",
     "/api/repos",
     "/api/repos/{name}",
     "/api/repos/{name}/_delete",

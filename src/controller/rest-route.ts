@@ -4,14 +4,18 @@ import { GitmeshError } from "../base/errors.ts";
 import { activityRoutes, type ActivityRouteDependencies } from "./activity-route.ts";
 import { eventRoutes, type EventRouteDependencies } from "./event-route.ts";
 import { nodeActivityRoutes, type NodeActivityRouteDependencies } from "./node-activity-route.ts";
+import { adoptionRoutes, type AdoptionRouteDependencies } from "./adoption-route.ts";
 import { nodeRoutes, type NodeRouteDependencies } from "./node-route.ts";
 import { openApi } from "./open-api-route.ts";
+import { repairRoutes, type RepairRouteDependencies } from "./repair-route.ts";
 import { repositoryRoutes, type RepositoryRouteDependencies } from "./repository-route.ts";
 import { statusRoutes, type StatusRouteDependencies } from "./status-route.ts";
 
 export type RestDependencies = ActivityRouteDependencies &
+  AdoptionRouteDependencies &
   EventRouteDependencies &
   NodeActivityRouteDependencies &
+  RepairRouteDependencies &
   NodeRouteDependencies &
   RepositoryRouteDependencies &
   StatusRouteDependencies;
@@ -20,10 +24,12 @@ export async function restRoutes(app: FastifyInstance, deps: RestDependencies): 
   acceptBodies(app);
   await openApi(app, deps.version);
   await repositoryRoutes(app, deps);
+  await adoptionRoutes(app, deps);
   await nodeRoutes(app, deps);
   await nodeActivityRoutes(app, deps);
   await activityRoutes(app, deps);
   await eventRoutes(app, deps);
+  await repairRoutes(app, deps);
   await statusRoutes(app, deps);
 }
 

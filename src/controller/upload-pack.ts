@@ -94,16 +94,26 @@ export class UploadPack {
     const route = routeRead(replicas, membership.nodes(), this.#turn++);
     let busy = 0;
     let reason = route.reason;
+    let refusal: ObjectsRefused | undefined;
+    const refusedBy: string[] = [];
     for (const target of route.candidates) {
       try {
-        return await this.#fetchFrom(target, request);
+        const answer = await this.#fetchFrom(target, request);
+        await this.#suspect(repository, refusedBy);
+        return answer;
       } catch (error) {
         if (request.signal.aborted) throw error;
+        if (error instanceof ObjectsRefused) {
+          refusal = error;
+          refusedBy.push(target.nodeId);
+          continue;
+        }
         if (error instanceof NodeCallError && error.code === "busy") busy += 1;
         reason = messageOf(error);
         await this.#judgeFailure(target, repository, error);
       }
     }
+    if (refusal !== undefined) return Readable.from([refusal.answer]);
     if (busy > 0 && busy === route.candidates.length) {
       throw new GitmeshError("busy", "every repository server with this repository has as much work as it may take");
     }
@@ -134,6 +144,11 @@ export class UploadPack {
       });
       answer.body.on("close", release);
       await firstByte(answer.body);
+      const head = answer.body.read() as Buffer | null;
+      if (head !== null) {
+        if (isObjectsRefusal(head)) throw new ObjectsRefused(head);
+        answer.body.unshift(head);
+      }
       begun = true;
       membership.reportSuccess(target.nodeId);
       this.#deps.metrics.served(target.nodeId);
@@ -141,6 +156,15 @@ export class UploadPack {
     } catch (error) {
       release();
       throw error;
+    }
+  }
+
+  /** Another replica has what these say they have not: they have lost it. */
+  async #suspect(repository: Repository, nodeIds: readonly string[]): Promise<void> {
+    const { store, clock, log } = this.#deps;
+    for (const nodeId of nodeIds) {
+      log.error({ nodeId, repository: repository.name }, "a replica lacks objects that another has");
+      await store.requestVerification(nodeId, [repository.id], clock.nowMs() + 1).catch(() => {});
     }
   }
 
@@ -155,9 +179,29 @@ export class UploadPack {
     } else if (error.code === "replica-not-found") {
       // The node itself says that it has none: it is to be filled again, and not read until then.
       const reason = "the repository server has no such replica";
-      await store.markStale(repository.id, [target.nodeId], reason, clock.nowMs());
+      try {
+        await store.markStale(repository.id, [target.nodeId], reason, clock.nowMs());
+      } catch (failure) {
+        // Another replica may serve the fetch all the same.
+        log.debug({ error: messageOf(failure) }, "cannot mark a replica STALE");
+      }
     }
   }
+}
+
+/** A replica says that it does not have a wanted object: it is nobody's fault unless another has it. */
+class ObjectsRefused extends Error {
+  readonly answer: Buffer;
+
+  constructor(answer: Buffer) {
+    super("not our ref");
+    this.answer = answer;
+  }
+}
+
+/** As upload-pack.c says it, in a packet with four digits of length in front. */
+function isObjectsRefusal(head: Buffer): boolean {
+  return head.subarray(4, 64).toString("latin1").startsWith("ERR upload-pack: not our ref");
 }
 
 /** A fatal error as git clients of protocol v2 show it: "remote error: ...". */

@@ -28,6 +28,7 @@ export function repositoryView(
     timestamp: repository.pushedMs,
     createdAt: repository.createdMs,
     generation: repository.generation,
+    aheadGeneration: repository.aheadGeneration,
     size: Math.max(0, ...replicas.map((replica) => replica.sizeBytes)),
     primaryNode: primary === undefined ? "" : urlOf(primary.nodeId),
     nodes: replicas.map((replica) => ({
@@ -39,6 +40,7 @@ export function repositoryView(
       since: replica.stateSinceMs,
       leaving: leaving.has(leavingKey(replica.repositoryId, replica.nodeId)),
       size: replica.sizeBytes,
+      verifiedAt: replica.verifiedMs,
     })),
   };
 }

@@ -10,6 +10,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { rmSync } from "node:fs";
+import { constants, setPriority } from "node:os";
 import type { Socket } from "node:net";
 
 export interface ForkRequest {
@@ -17,6 +18,7 @@ export interface ForkRequest {
   readonly id: number;
   readonly args: readonly string[];
   readonly cwd: string;
+  readonly background: boolean;
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -55,7 +57,10 @@ function fork(request: ForkRequest, socket: Socket): void {
   // At once, before anything is read from it: from here on the socket is git's alone.
   socket.destroy();
   running.set(id, child);
-  if (child.pid !== undefined) tell({ type: "started", id, pid: child.pid });
+  if (child.pid !== undefined) {
+    if (request.background) yieldToOthers(child.pid);
+    tell({ type: "started", id, pid: child.pid });
+  }
   child.on("error", (error) => {
     tell({ type: "failed", id, message: error.message });
     ended(id);
@@ -67,6 +72,14 @@ function fork(request: ForkRequest, socket: Socket): void {
     tell({ type: "exit", id, code, signal });
     ended(id);
   });
+}
+
+function yieldToOthers(pid: number): void {
+  try {
+    setPriority(pid, constants.priority.PRIORITY_LOW);
+  } catch {
+    // It has ended already.
+  }
 }
 
 /** Returns what was not passed on yet. */

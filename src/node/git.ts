@@ -22,6 +22,8 @@ export interface GitRun {
   readonly directory: string;
   /** True for the few runs that are not about the repository in `directory`. */
   readonly outside?: boolean;
+  /** At the lowest priority: whatever else the machine does comes first. */
+  readonly background?: boolean;
   /** Added to the fixed environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** Added to the fixed configuration, key to value. */
@@ -127,6 +129,7 @@ export class Git {
       id,
       args: run.args,
       cwd: run.directory,
+      background: run.background === true,
       env: gitEnvironment({ ...(run.outside === true ? {} : { GIT_DIR: "." }), ...run.env }, run.config ?? {}),
     };
     forker.send(request, theirs, { keepOpen: false }, (error) => {

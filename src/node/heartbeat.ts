@@ -5,9 +5,10 @@
 import { readFile } from "node:fs/promises";
 import { availableParallelism, loadavg } from "node:os";
 import { Agent, request } from "undici";
-import type { z } from "zod";
+import { z } from "zod";
 import { messageOf } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import { firstSecret } from "../base/secret.ts";
 import type { NodeSettings } from "../base/settings.ts";
@@ -51,6 +52,7 @@ export class HeartbeatSender {
   #unknown = true;
   #controller = 0;
   #lastProblem = "";
+  #lastHeartbeatMs: number | undefined;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
@@ -75,13 +77,17 @@ export class HeartbeatSender {
     const { settings, clock, log } = this.#options;
     const { signal } = this.#stop;
     let unsent = new Set<string>();
+    const suspects = new Set<string>();
     while (!signal.aborted) {
       try {
         if (!(await this.#diskIsOurs())) return;
         if (this.#unknown) await this.#register();
         for (const id of this.#options.repositories.takeChanged()) unsent.add(id);
-        if (await this.#beat([...unsent])) unsent = new Set();
-        else await this.#register();
+        for (const id of this.#options.repositories.takeSuspects()) suspects.add(id);
+        if (await this.#beat([...unsent], [...suspects])) {
+          unsent = new Set();
+          suspects.clear();
+        } else await this.#register();
         if (this.#lastProblem !== "") log.info("a controller answers again");
         this.#lastProblem = "";
       } catch (error) {
@@ -104,10 +110,12 @@ export class HeartbeatSender {
       bootId,
       version,
       ...(await diskSpace(settings.directory)),
-      inventory: await repositories.inventory(),
+      inventory: (await repositories.inventory()).map(({ repositoryId, generation }) => ({ repositoryId, generation })),
     };
+    crashPoint("registration.inventory-taken");
     const answer = await this.#call(clusterPaths.register, body, registerResponseSchema, registerMs);
-    for (const id of answer.deletedRepositoryIds) await repositories.retire(id, "deleted");
+    crashPoint("registration.answered");
+    for (const id of answer.deletedRepositoryIds) await repositories.retire(id, { reason: "deleted" });
     if (answer.orphanRepositoryIds.length > 0) {
       log.warn({ repositoryIds: answer.orphanRepositoryIds }, "directories that the cluster does not know; they stay");
     }
@@ -117,7 +125,7 @@ export class HeartbeatSender {
   }
 
   /** False when the controller wants a registration. */
-  async #beat(changed: readonly string[]): Promise<boolean> {
+  async #beat(changed: readonly string[], suspects: readonly string[]): Promise<boolean> {
     const { repositories, nodeId, bootId, settings } = this.#options;
     const sizes: { repositoryId: string; sizeBytes: number }[] = [];
     for (const repositoryId of changed) {
@@ -125,8 +133,19 @@ export class HeartbeatSender {
       if (sizeBytes !== undefined) sizes.push({ repositoryId, sizeBytes });
     }
     const loadAverage = (loadavg()[0] ?? 0) / availableParallelism();
-    const body: HeartbeatRequest = { id: nodeId, bootId, ...(await diskSpace(settings.directory)), loadAverage, sizes };
-    return !(await this.#call(clusterPaths.heartbeat, body, heartbeatResponseSchema, callMs)).register;
+    const lastHeartbeatMs = this.#lastHeartbeatMs;
+    const body: HeartbeatRequest = {
+      id: nodeId,
+      bootId,
+      ...(await diskSpace(settings.directory)),
+      ...(lastHeartbeatMs === undefined ? {} : { lastHeartbeatMs }),
+      loadAverage,
+      sizes,
+      suspects: [...suspects],
+    };
+    const answer = await this.#call(clusterPaths.heartbeat, body, heartbeatResponseSchema, callMs);
+    this.#lastHeartbeatMs = answer.heartbeatMs;
+    return !answer.register;
   }
 
   async #call<R>(path: string, body: unknown, schema: z.ZodType<R>, timeoutMs: number): Promise<R> {
@@ -145,7 +164,7 @@ export class HeartbeatSender {
           body: JSON.stringify(body),
         });
         const text = await answer.body.text();
-        if (answer.statusCode !== 200) throw new Error(`${url} answered ${answer.statusCode}: ${text.slice(0, 300)}`);
+        if (answer.statusCode !== 200) throw new Error(`${url} answered ${answer.statusCode}: ${detailOf(text)}`);
         this.#controller = (this.#controller + attempt) % controllers.length;
         return schema.parse(JSON.parse(text));
       } catch (error) {
@@ -162,5 +181,19 @@ export class HeartbeatSender {
     this.#options.log.fatal({ file: this.#options.identityFile }, "the identity on the disk is gone or another's");
     this.#options.onForeignDisk();
     return false;
+  }
+}
+
+/** What is wrong, without what differs from answer to answer: the same trouble is told once. */
+function detailOf(text: string): string {
+  const problem = z.object({ detail: z.string() }).safeParse(parsed(text));
+  return (problem.data?.detail ?? text).slice(0, 300);
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }

@@ -12,19 +12,24 @@ import {
   commitsRequestSchema,
   fetchTipsRequestSchema,
   nodePaths,
+  purgeRequestSchema,
   refUpdateSchema,
   replicaDescriptionSchema,
   repositoryIdSchema,
+  retireRequestSchema,
   stageHeaderSchema,
+  verifyRequestSchema,
 } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
 import type { CatchUp } from "./catch-up.ts";
 import type { Commits } from "./commits.ts";
+import type { Inspection } from "./inspection.ts";
 import { JsonLineReader } from "./json-lines.ts";
 import { progressAnswer } from "./progress-answer.ts";
 import type { Repositories } from "./repositories.ts";
 import type { Stager } from "./stage.ts";
+import type { Verifier } from "./verify.ts";
 
 export interface ReplicaRouteDependencies {
   readonly repositories: Repositories;
@@ -32,11 +37,12 @@ export interface ReplicaRouteDependencies {
   readonly applier: Applier;
   readonly catchUp: CatchUp;
   readonly commits: Commits;
+  readonly verifier: Verifier;
+  readonly inspection: Inspection;
   readonly clock: Clock;
 }
 
 const applyBodyBytesMax = 64 * 1024 * 1024;
-const retireSchema = z.object({ reason: z.string().max(200) });
 const params = z.object({ id: repositoryIdSchema });
 
 export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependencies): void {
@@ -46,6 +52,7 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
     await repositories.create(request.body, 0);
     return reply.code(201).send({});
   });
+  routes.get(nodePaths.replicas, async () => ({ replicas: await repositories.list() }));
   routes.get(nodePaths.replica(":id"), { schema: { params } }, async (request) => {
     const { id, generation } = await repositories.record(request.params.id);
     return { id, generation, sizeBytes: await repositories.sizeBytes(id) };
@@ -59,9 +66,9 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
       return reply.code(204).send();
     },
   );
-  routes.post(nodePaths.retire(":id"), { schema: { params, body: retireSchema } }, async (request, reply) => {
+  routes.post(nodePaths.retire(":id"), { schema: { params, body: retireRequestSchema } }, async (request, reply) => {
     const { id } = request.params;
-    await applier.exclusive(id, () => repositories.retire(id, request.body.reason));
+    await applier.exclusive(id, () => repositories.retire(id, request.body));
     return reply.code(204).send();
   });
   routes.post(
@@ -73,10 +80,29 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
     const signal = abortedWith(request, reply);
     return { commits: await deps.commits.read(request.params.id, request.body.oids, signal) };
   });
+  routes.post(
+    nodePaths.verify(":id"),
+    { schema: { params, body: verifyRequestSchema } },
+    async (request, reply): Promise<Readable> => {
+      const { id } = request.params;
+      await repositories.open(id);
+      const signal = abortedWith(request, reply);
+      return begin(deps, request, reply, signal, () => deps.verifier.verify(id, request.body, signal));
+    },
+  );
+  routes.get(nodePaths.copies, async () => ({
+    replicas: await repositories.inventory(),
+    aside: await repositories.listAside(),
+  }));
+  routes.post(nodePaths.purge, { schema: { body: purgeRequestSchema } }, async (request, reply) => {
+    await repositories.purge(request.body.entry);
+    return reply.code(204).send();
+  });
   void app.register(async (scope) => {
     rawBodyRoutes(scope);
     scope.post(nodePaths.stage(":id"), async (request, reply) => stage(deps, request, reply));
     scope.post(nodePaths.fetchTips(":id"), async (request, reply) => fetchTips(deps, request, reply));
+    scope.post(nodePaths.inspect(":id"), async (request, reply) => inspect(deps, request, reply));
     scope.post(nodePaths.catchUp(":id"), async (request, reply) => catchUp(deps, request, reply));
   });
 }
@@ -105,6 +131,17 @@ async function fetchTips(
   const signal = abortedWith(request, reply);
   const wanted = parse(fetchTipsRequestSchema, await new JsonLineReader(rawBody(request)).next());
   return begin(deps, request, reply, signal, () => deps.catchUp.fetchTips(id, wanted, signal));
+}
+
+async function inspect(
+  deps: ReplicaRouteDependencies,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<Readable> {
+  const { id } = idOf(request);
+  await deps.repositories.open(id);
+  const signal = abortedWith(request, reply);
+  return begin(deps, request, reply, signal, () => deps.inspection.inspect(id, signal));
 }
 
 async function catchUp(

@@ -12,8 +12,16 @@ import { access, cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } fro
 import { basename, join } from "node:path";
 import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
-import { repositoryIdSchema, type ReplicaDescription } from "../protocol/node-api.ts";
+import {
+  repositoryIdSchema,
+  type AsideCopy,
+  type CopiesResponse,
+  type ReplicaDescription,
+  type ReplicaList,
+  type RetireRequest,
+} from "../protocol/node-api.ts";
 import { checkRefName } from "../protocol/ref-name.ts";
 import { parseRepositoryName } from "../protocol/repository-name.ts";
 import { syncDirectory, writeFileDurably } from "./durable-file.ts";
@@ -43,6 +51,9 @@ export class Repositories {
   readonly #records = new Map<string, ReplicaRecord>();
   readonly #opening = new Map<string, Promise<string>>();
   readonly #changed = new Set<string>();
+  readonly #suspects = new Set<string>();
+  /** Those that something was done to since this process started. */
+  readonly #used = new Set<string>();
   #creations = 0;
 
   constructor(options: RepositoriesOptions) {
@@ -56,7 +67,9 @@ export class Repositories {
     await mkdir(join(this.#directory, "replicas"), { recursive: true });
     await mkdir(join(this.#directory, "aside"), { recursive: true });
     await rm(this.#building(), { recursive: true, force: true });
+    crashPoint("start.building-removed");
     await mkdir(this.#building(), { recursive: true });
+    await syncDirectory(this.#directory);
     for (const objectFormat of ["sha1", "sha256"] as const) {
       const template = this.#template(objectFormat);
       const args = ["init", "--quiet", "--bare", "--template=", `--object-format=${objectFormat}`, template];
@@ -99,14 +112,24 @@ export class Repositories {
   /** Makes an empty replica, complete at `generation`, or leaves the one that is there. */
   async create(description: ReplicaDescription, generation: number): Promise<void> {
     const directory = this.directoryOf(description.id);
-    if (await exists(directory)) return;
+    this.#used.add(description.id);
+    if (!(await exists(directory))) await this.#make(directory, description, generation);
+    // Also where it was there already: whoever made it may have been killed before this.
+    await syncDirectory(join(directory, ".."));
+    await syncDirectory(join(directory, "..", ".."));
+    crashPoint("replica.made");
+  }
+
+  async #make(directory: string, description: ReplicaDescription, generation: number): Promise<void> {
     this.#creations += 1;
     const building = join(this.#building(), `${description.id}.${this.#creations}`);
     await cp(this.#template(description.objectFormat), building, { recursive: true });
+    crashPoint("replica.copied");
     await this.#describe(building, description, generation);
     for (const inside of ["objects/info", "objects/pack", "objects", "refs/heads", "refs/tags", "refs", "."]) {
       await syncDirectory(join(building, inside));
     }
+    crashPoint("replica.built");
     await mkdir(join(directory, ".."), { recursive: true });
     try {
       await rename(building, directory);
@@ -116,8 +139,7 @@ export class Repositories {
       if (!(await exists(directory))) throw error;
       return;
     }
-    await syncDirectory(join(directory, ".."));
-    await syncDirectory(join(directory, "..", ".."));
+    crashPoint("replica.renamed");
     this.touched(description.id);
   }
 
@@ -135,8 +157,17 @@ export class Repositories {
     this.touched(id);
   }
 
-  /** Moves a replica's directory aside. Nothing is deleted. */
-  async retire(id: string, reason: string): Promise<void> {
+  /** Reads the recorded generation again, past what this process remembers; -1 when it cannot be read. */
+  async generationOnDisk(id: string): Promise<number> {
+    return (await readRecord(await this.open(id), id))?.generation ?? -1;
+  }
+
+  /**
+   * Moves a replica's directory aside. Nothing is deleted. With `ifUnused`, throws GitmeshError "replica-in-use" when
+   * something was done to it since this process started.
+   */
+  async retire(id: string, { reason, ifUnused = false }: RetireRequest): Promise<void> {
+    if (ifUnused && this.#used.has(id)) throw new GitmeshError("replica-in-use", `${id} was worked on meanwhile`);
     const directory = this.directoryOf(id);
     this.#opening.delete(id);
     this.#records.delete(id);
@@ -144,8 +175,10 @@ export class Repositories {
     const word = /^[a-z-]{1,32}$/.test(reason) ? reason : "retired";
     const aside = join(this.#directory, "aside");
     await rename(directory, join(aside, `${id}.${this.#clock.nowMs()}.${word}.git`));
+    crashPoint("retire.moved");
     await syncDirectory(aside);
     await syncDirectory(join(directory, ".."));
+    crashPoint("retire.synced");
   }
 
   /** Removes directories of repositories that a person deleted more than `keepMs` ago. Others stay. */
@@ -155,20 +188,56 @@ export class Repositories {
       const time = /^[0-9a-f-]+\.(\d+)\.deleted\.git$/.exec(name)?.[1];
       if (time === undefined || this.#clock.nowMs() - Number(time) < keepMs) continue;
       await rm(join(aside, name), { recursive: true, force: true });
+      crashPoint("purge.removed");
     }
   }
 
-  /** Every replica on disk with the generation that it records; -1 where the record cannot be read. */
-  async inventory(): Promise<{ repositoryId: string; generation: number }[]> {
-    const found: { repositoryId: string; generation: number }[] = [];
+  /** What was moved aside. */
+  async listAside(): Promise<AsideCopy[]> {
+    const aside = join(this.#directory, "aside");
+    const found: AsideCopy[] = [];
+    for (const entry of await readdir(aside)) {
+      const [, repositoryId, time, reason] = asideName.exec(entry) ?? [];
+      if (repositoryId === undefined || time === undefined || reason === undefined) continue;
+      const record = await readRecord(join(aside, entry), repositoryId);
+      const sizeBytes = await packBytes(join(aside, entry));
+      found.push({ entry, repositoryId, name: record?.name ?? "", reason, movedMs: Number(time), sizeBytes });
+    }
+    return found;
+  }
+
+  /** Deletes what was moved aside, for good. Throws GitmeshError "bad-request" for what is no such name. */
+  async purge(entry: string): Promise<void> {
+    if (!asideName.test(entry)) throw new GitmeshError("bad-request", "no copy aside has such a name");
+    await rm(join(this.#directory, "aside", entry), { recursive: true, force: true });
+  }
+
+  /** Every replica on disk with the name and generation that it records; "" and -1 where the record cannot be read. */
+  inventory(): Promise<CopiesResponse["replicas"]> {
+    return this.#onDisk(async (repositoryId, directory) => {
+      const record = await readRecord(directory, repositoryId);
+      return { repositoryId, name: record?.name ?? "", generation: record?.generation ?? -1 };
+    });
+  }
+
+  /** Every replica on disk with the name and the default branch that it has there; "" where they cannot be read. */
+  list(): Promise<ReplicaList["replicas"]> {
+    return this.#onDisk(async (id, directory) => {
+      const record = await readRecord(directory, id);
+      const head = await readFile(join(directory, "HEAD"), "latin1").catch(() => "");
+      return { id, name: record?.name ?? "", defaultBranch: /^ref: (.+)\n$/.exec(head)?.[1] ?? "" };
+    });
+  }
+
+  async #onDisk<T>(look: (id: string, directory: string) => Promise<T>): Promise<T[]> {
+    const found: T[] = [];
     const replicas = join(this.#directory, "replicas");
     for (const name of await readdir(replicas)) {
       // Whatever else lies there is no replica.
       for (const file of await readdir(join(replicas, name)).catch(() => [])) {
         const id = repositoryIdSchema.safeParse(basename(file, ".git"));
         if (!id.success || this.directoryOf(id.data) !== join(replicas, name, file)) continue;
-        const record = await readRecord(join(replicas, name, file), id.data);
-        found.push({ repositoryId: id.data, generation: record?.generation ?? -1 });
+        found.push(await look(id.data, join(replicas, name, file)));
       }
     }
     return found;
@@ -176,18 +245,25 @@ export class Repositories {
 
   /** Bytes of a replica's packs. */
   async sizeBytes(id: string): Promise<number> {
-    const packs = join(await this.open(id), "objects", "pack");
-    let bytes = 0;
-    for (const name of await readdir(packs).catch(() => [])) {
-      const found = await stat(join(packs, name)).catch(() => undefined);
-      bytes += found?.size ?? 0;
-    }
-    return bytes;
+    return packBytes(await this.open(id));
   }
 
   /** Notes that a replica's size is to be reported. */
   touched(id: string): void {
     this.#changed.add(id);
+    this.#used.add(id);
+  }
+
+  /** Notes that git stumbled over a replica: it may be damaged, and a controller is to have it verified. */
+  suspect(id: string): void {
+    this.#suspects.add(id);
+  }
+
+  /** The suspects since the last call. */
+  takeSuspects(): string[] {
+    const suspects = [...this.#suspects];
+    this.#suspects.clear();
+    return suspects;
   }
 
   /** The replicas whose size may have changed since the last call. */
@@ -214,11 +290,13 @@ export class Repositories {
     const config = await readFile(join(directory, "config"), "utf8");
     // For people who look into the directory. Names have no character that means something in a config.
     await writeFileDurably(join(directory, "config"), `${config.split("[gitmesh]")[0]}[gitmesh]\n\tname = ${name}\n`);
+    crashPoint("describe.config-written");
     await writeFile(
       join(directory, "description"),
       `${name}${description.description === "" ? "" : `: ${description.description}`}\n`,
     );
     await writeFileDurably(join(directory, "HEAD"), Buffer.from(`ref: ${defaultBranch}\n`, "latin1"));
+    crashPoint("describe.head-written");
     const record = { id, name, generation };
     await writeFileDurably(join(directory, "gitmesh.json"), `${JSON.stringify(record)}\n`);
     if (directory === this.directoryOf(id)) this.#records.set(id, record);
@@ -231,6 +309,19 @@ export class Repositories {
   #template(objectFormat: "sha1" | "sha256"): string {
     return join(this.#building(), `template-${objectFormat}`);
   }
+}
+
+/** ID.TIME.REASON.git */
+const asideName = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,15})\.([a-z-]{1,32})\.git$/;
+
+async function packBytes(directory: string): Promise<number> {
+  const packs = join(directory, "objects", "pack");
+  let bytes = 0;
+  for (const name of await readdir(packs).catch(() => [])) {
+    const found = await stat(join(packs, name)).catch(() => undefined);
+    bytes += found?.size ?? 0;
+  }
+  return bytes;
 }
 
 async function readRecord(directory: string, id: string): Promise<ReplicaRecord | undefined> {

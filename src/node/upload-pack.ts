@@ -52,7 +52,10 @@ export class UploadPack {
     );
     const output = git.stdout[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
     const first = await output.next();
-    if (first.done !== true) return Readable.from(answerOf(git, first.value, output), { objectMode: false });
+    if (first.done !== true) {
+      const onFailure = (): void => this.#deps.repositories.suspect(id);
+      return Readable.from(answerOf(git, first.value, output, onFailure), { objectMode: false });
+    }
     const exit = await git.exit;
     signal.throwIfAborted();
     if (brokenOff !== undefined) throw new GitmeshError("bad-request", `it broke off: ${messageOf(brokenOff)}`);
@@ -62,6 +65,7 @@ export class UploadPack {
       const reason = gitMessage(exit.stderr).replace(/^git upload-pack: /, "");
       return Readable.from([pktLine(`ERR upload-pack: ${reason}\n`)]);
     }
+    if (exit.code !== null) this.#deps.repositories.suspect(id);
     throw new GitmeshError("git-failed", `upload-pack: ${exit.stderr.trim().slice(0, 300) || "was killed"}`);
   }
 }
@@ -71,6 +75,7 @@ async function* answerOf(
   git: GitProcess,
   first: Buffer,
   output: AsyncIterator<Buffer>,
+  onFailure: () => void,
 ): AsyncGenerator<Buffer, void, undefined> {
   try {
     yield first;
@@ -79,6 +84,7 @@ async function* answerOf(
     git.stdout.destroy();
   }
   const exit = await git.exit;
+  if (exit.code !== null && exit.code !== 0 && !isRefusal(exit)) onFailure();
   if (exit.code === null) throw new Error(`upload-pack: ${exit.stderr.trim() || `killed by ${exit.signal ?? "us"}`}`);
 }
 

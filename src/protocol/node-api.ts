@@ -6,7 +6,9 @@
  * lines at least every `keepAliveMs`, and one result at the end. No line for longer means that the node stalls.
  * Ref names in JSON are the byte strings of ref-name.ts.
  */
+import { createHash } from "node:crypto";
 import { z } from "zod";
+import type { ObjectId, RefName } from "./ref-name.ts";
 
 export const keepAliveMs = 1000;
 
@@ -16,11 +18,11 @@ export const repositoryIdSchema = z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-
 
 /** Paths on a repository server. */
 export const nodePaths = {
-  /** POST replicaDescription: makes the bare repository (again is fine), 201. */
+  /** POST replicaDescription: makes the bare repository (again is fine), 201. GET: replicaList. */
   replicas: "/node/v1/replicas",
   /** GET: replicaStatus. PATCH replicaDescription: new name, default branch, description, 204. */
   replica: (id: string) => `/node/v1/replicas/${id}`,
-  /** POST {reason}: moves the directory aside, 204 (also when there is none). */
+  /** POST retireRequest: moves the directory aside, 204 (also when there is none); 409 replica-in-use. */
   retire: (id: string) => `/node/v1/replicas/${id}/_retire`,
   /** POST one JSON line (stageHeader), then the pack's bytes; answers progress lines with a stageResult. */
   stage: (id: string) => `/node/v1/replicas/${id}/_stage`,
@@ -32,6 +34,14 @@ export const nodePaths = {
   fetchTips: (id: string) => `/node/v1/replicas/${id}/_fetch-tips`,
   /** POST commitsRequest: 200 commitsResponse. */
   commits: (id: string) => `/node/v1/replicas/${id}/_commits`,
+  /** POST verifyRequest: answers progress lines with a verifyResult. */
+  verify: (id: string) => `/node/v1/replicas/${id}/_verify`,
+  /** GET: copiesResponse, what is on the disk. */
+  copies: "/node/v1/copies",
+  /** POST {entry}: deletes a copy that was moved aside, for good; 204 (also when there is none). */
+  purge: "/node/v1/copies/_purge",
+  /** POST: what the replica holds, proven; answers progress lines with a replicaInspection. */
+  inspect: (id: string) => `/node/v1/replicas/${id}/_inspect`,
   /** git's own smart HTTP below this URL (info/refs?service=git-upload-pack, git-upload-pack): for controllers and peers. */
   git: (id: string) => `/node/v1/replicas/${id}/git`,
 } as const;
@@ -60,6 +70,35 @@ export const replicaStatusSchema = z.object({
   sizeBytes: z.int().min(0),
 });
 export type ReplicaStatus = z.infer<typeof replicaStatusSchema>;
+
+export const retireRequestSchema = z.object({
+  reason: z.string().max(200),
+  /** Only if nothing used the replica since this server started: it is surplus as its inventory had it. */
+  ifUnused: z.boolean().optional(),
+});
+export type RetireRequest = z.infer<typeof retireRequestSchema>;
+/** What is on the disk, whether or not the store knows it; `name` and `defaultBranch` are "" where they cannot be read. */
+export const replicaListSchema = z.object({
+  replicas: z.array(z.object({ id: repositoryIdSchema, name: z.string(), defaultBranch: z.string() })),
+});
+export type ReplicaList = z.infer<typeof replicaListSchema>;
+
+export const replicaInspectionSchema = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("inspected"),
+    id: repositoryIdSchema,
+    name: z.string(),
+    generation: z.int().min(-1),
+    objectFormat: z.enum(["sha1", "sha256"]),
+    defaultBranch: refName,
+    /** Name, value, and what an annotated tag points to in the end. */
+    refs: z.array(z.tuple([refName, objectId, objectId.nullable()])),
+    /** Everything that the refs reach is there. */
+    complete: z.boolean(),
+  }),
+  z.object({ kind: z.literal("node-failed"), message: z.string() }),
+]);
+export type ReplicaInspection = z.infer<typeof replicaInspectionSchema>;
 
 const tipsSchema = z.array(
   z.object({
@@ -102,7 +141,13 @@ export type TipResult = z.infer<typeof tipResultSchema>;
 
 export const stageResultSchema = z.discriminatedUnion("kind", [
   /** Every object is durable in the replica's object store; `tips` in the order of the header's. */
-  z.object({ kind: z.literal("staged"), tips: z.array(tipResultSchema), packBytes: z.int() }),
+  z.object({
+    kind: z.literal("staged"),
+    tips: z.array(tipResultSchema),
+    packBytes: z.int(),
+    /** The replica's recorded generation: the store must be at least there. */
+    generation: z.int().min(-1).optional(),
+  }),
   /** The pack is bad: the client's fault, no evidence against the node. `message` is git's, fit for "unpack ...". */
   z.object({ kind: z.literal("bad-pack"), message: z.string() }),
   /** The node could not: disk, processes, a bug. */
@@ -133,6 +178,8 @@ export const catchUpHeaderSchema = z.object({
    * READY replica: then the node is to prove that it has everything, trusting none of its own refs.
    */
   sourceUrl: z.string().nullable(),
+  /** The copy is known to be damaged: the proof is to read every object. */
+  damaged: z.boolean().optional(),
 });
 export type CatchUpHeader = z.infer<typeof catchUpHeaderSchema>;
 
@@ -157,6 +204,58 @@ export const commitsResponseSchema = z.object({
   ),
 });
 export type CommitSummary = z.infer<typeof commitsResponseSchema>["commits"][number];
+export const verifyRequestSchema = z.object({
+  /** The refs that the hash is of are those of this generation. */
+  generation: z.int().min(0),
+  refsHash: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Also reads every object; otherwise the refs are compared only, which is quick. */
+  objects: z.boolean(),
+});
+export type VerifyRequest = z.infer<typeof verifyRequestSchema>;
+
+export const verifyResultSchema = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("verified"),
+    /** Of the refs on disk when they were compared; -1 when none is recorded. */
+    generation: z.int(),
+    /** "not-compared": the replica is at another generation. */
+    refs: z.enum(["same", "differ", "not-compared"]),
+    /** What `git fsck` found wrong; empty when it is sound. */
+    problems: z.array(z.string()),
+  }),
+  z.object({ kind: z.literal("node-failed"), message: z.string() }),
+]);
+export type VerifyResult = z.infer<typeof verifyResultSchema>;
+
+/** Hash of a repository's refs, given in any order: SHA-256 of the lines "oid name" in bytewise order of name. */
+export function hashOfRefs(refs: Iterable<readonly [RefName, ObjectId]>): string {
+  const hash = createHash("sha256");
+  // Names are byte strings: the order of their characters is that of their bytes.
+  const sorted = [...refs].toSorted(([one], [other]) => (one < other ? -1 : Number(one > other)));
+  for (const [name, oid] of sorted) hash.update(`${oid} ${name}\n`, "latin1");
+  return hash.digest("hex");
+}
+
+export const asideCopySchema = z.object({
+  /** Its name in the node's directory aside/. */
+  entry: z.string(),
+  repositoryId: repositoryIdSchema,
+  /** As its own record has it; "" when that cannot be read. */
+  name: z.string(),
+  reason: z.string(),
+  /** By the node's clock. */
+  movedMs: z.int(),
+  sizeBytes: z.int(),
+});
+export type AsideCopy = z.infer<typeof asideCopySchema>;
+
+export const copiesResponseSchema = z.object({
+  replicas: z.array(z.object({ repositoryId: repositoryIdSchema, name: z.string(), generation: z.int() })),
+  aside: z.array(asideCopySchema),
+});
+export type CopiesResponse = z.infer<typeof copiesResponseSchema>;
+
+export const purgeRequestSchema = z.object({ entry: z.string().max(200) });
 
 /** One line of a long answer. */
 export type ProgressLine<R> = { readonly progress: string } | { readonly alive: true } | { readonly result: R };
@@ -185,12 +284,18 @@ export const heartbeatRequestSchema = z.object({
   diskFreeBytes: z.int().min(0),
   /** Of the operating system over a minute, for each processor. */
   loadAverage: z.number().min(0).optional(),
+  /** What the last answer said: a store with an older heartbeat of this node has lost something. */
+  lastHeartbeatMs: z.number().optional(),
   /** Of replicas that changed since the last heartbeat that was answered. */
   sizes: z.array(z.object({ repositoryId: repositoryIdSchema, sizeBytes: z.int().min(0) })),
+  /** Replicas that git stumbled over since then: they may be damaged. */
+  suspects: z.array(repositoryIdSchema).optional(),
 });
 export type HeartbeatRequest = z.infer<typeof heartbeatRequestSchema>;
 
 export const heartbeatResponseSchema = z.object({
   /** True: register again (the controller does not know this start of the node). */
   register: z.boolean(),
+  /** As the store has this heartbeat, ms since 1970. */
+  heartbeatMs: z.number().optional(),
 });

@@ -28,11 +28,20 @@ export const apiPaths = {
   repositories: "/api/repos",
   /** `name` is a valid repository name, which needs no encoding. */
   repository: (name: string) => `/api/repos/${name}`,
+  /** POST: every complete replica is to be verified now. */
+  verifyRepository: (name: string) => `/api/repos/${name}/_verify`,
+  /** POST ?node=: that replica's copy is moved aside and filled anew. */
+  rebuildRepository: (name: string, node: string) => `/api/repos/${name}/_rebuild?node=${encodeURIComponent(node)}`,
   deleteRepository: (name: string) => `/api/repos/${name}/_delete`,
+  adoptions: "/api/adoptions",
+  /** `name`: a repository's name or id. */
+  adoption: (name: string) => `/api/adoptions/${name}`,
   nodes: "/api/nodes",
   /** `id`: the node's id, its HOST:PORT or its URL. */
   node: (id: string) => `/api/nodes/${encodeURIComponent(id)}`,
   cluster: "/api/cluster",
+  dataLoss: "/api/cluster/dataloss",
+  repair: "/api/repair",
   openApi: "/api/openapi.json",
   health: "/healthz",
   ready: "/readyz",
@@ -93,10 +102,11 @@ export const replicaViewSchema = z.object({
   status: replicaState,
   generation: z.int().describe("Newest ref transaction that the replica has confirmed; -1 for none"),
   nodeId: z.string(),
-  reason: z.string().describe("Why it is not READY"),
+  reason: z.string().describe("Why it is not READY, or what is wrong with one that is"),
   since: z.int().describe("Of the state, ms since 1970"),
   leaving: z.boolean().describe("It is to leave its repository server once the others are READY"),
   size: z.int().describe("Bytes on disk"),
+  verifiedAt: z.int().describe("When it was last found sound, ms since 1970; -1: never; -2: asked for"),
 });
 
 export const repositoryViewSchema = z.object({
@@ -112,11 +122,70 @@ export const repositoryViewSchema = z.object({
   timestamp: z.int().describe("Of the last push, ms since 1970; -1 before the first"),
   createdAt: z.int().describe("ms since 1970"),
   generation: z.int().describe("Number of committed ref transactions"),
+  aheadGeneration: z
+    .int()
+    .describe("Generation of a replica that the metadata store has lost: an adoption is needed; -1: none"),
   size: z.int().describe("Bytes on disk of the largest replica"),
   primaryNode: z.string().describe('URL of the first READY replica\'s repository server; "" when there is none'),
   nodes: z.array(replicaViewSchema),
 });
 export type RepositoryView = z.infer<typeof repositoryViewSchema>;
+
+const adoptionKind = z
+  .enum(["behind", "orphan"])
+  .describe("behind: its replicas are ahead of the metadata store; orphan: only repository servers know it");
+
+export const adoptableViewSchema = z.object({
+  repositoryId: z.string(),
+  name: z.string(),
+  kind: adoptionKind,
+  storeGeneration: z.int().describe("-1: the metadata store does not have it"),
+  seenGeneration: z.int().describe("The latest that a copy was seen at"),
+  nodes: z.array(z.string()).describe("URLs of the repository servers with a copy, of an orphan"),
+});
+
+export const adoptionPlanViewSchema = z.object({
+  repositoryId: z.string(),
+  name: z.string(),
+  kind: adoptionKind,
+  problem: z.string().describe('Why it cannot be done as it is; "" when it can'),
+  digest: z.string().describe("Names this plan, for POST"),
+  storeGeneration: z.int().describe("-1: the metadata store does not have it"),
+  generation: z.int().describe("Of the copies that are adopted; -1 when it is not clear which"),
+  newGeneration: z.int().describe("Of the repository afterwards"),
+  added: z.int().describe("Refs added"),
+  changed: z.int().describe("Refs changed"),
+  removed: z.int().describe("Refs removed"),
+  refs: z
+    .array(
+      z.object({
+        name: z.string(),
+        kind: z.enum(["added", "changed", "removed"]),
+        from: z.string().nullable(),
+        to: z.string().nullable(),
+      }),
+    )
+    .describe("The first 1000 of them"),
+  copies: z.array(
+    z.object({
+      nodeId: z.string(),
+      url: z.string(),
+      generation: z.int().describe("-1: none, or not known"),
+      refs: z.string().describe("Digest of its refs: equal ones are equal"),
+      complete: z.boolean().describe("Everything that its refs reach is there"),
+      after: z.enum(["READY", "STALE"]).describe("What its replica will be; a STALE one then catches up"),
+      problem: z.string(),
+    }),
+  ),
+});
+export type AdoptionPlanView = z.infer<typeof adoptionPlanViewSchema>;
+
+const fromNode = z.string().min(1).max(2048).describe("Id, HOST:PORT or URL of the repository server to take it from");
+export const adoptionQuerySchema = z.strictObject({ from: fromNode.optional() });
+export const adoptionRequestSchema = z.strictObject({
+  digest: z.string().min(1).max(64).describe("Of the plan that was shown"),
+  from: fromNode.optional(),
+});
 
 export const nodeState = z
   .enum(["ALIVE", "SUSPECT", "DEAD"])
@@ -170,6 +239,62 @@ export const clusterViewSchema = z.object({
   }),
 });
 export type ClusterView = z.infer<typeof clusterViewSchema>;
+
+const repairStep = z
+  .enum(["catch-up", "apply", "add", "remove", "wait"])
+  .describe("What the repair does next; wait: nothing can be done now");
+
+export const repairViewSchema = z.object({
+  leader: z.string().nullable().describe("Name of the controller that runs the background work; null when none does"),
+  work: z
+    .array(
+      z.object({
+        repository: z.string(),
+        nodeId: z.string(),
+        url: z.string(),
+        status: replicaState.nullable().describe("null for a replica that is to be added"),
+        step: repairStep,
+        reason: z.string(),
+        since: z.int().describe("Of the state, ms since 1970; -1 for a replica that is to be added"),
+      }),
+    )
+    .describe("At most of some 1000 repositories"),
+  stuck: z.array(z.object({ repository: z.string(), reason: z.string() })).describe("What needs a person"),
+  scrub: z.object({
+    replicas: z.int().describe("Complete replicas"),
+    verified: z.int().describe("Of these, verified within the interval"),
+    oldest: z.int().describe("The longest ago that one was verified, ms since 1970; -1: one never was"),
+    interval: z.int().describe("ms"),
+  }),
+  copies: z
+    .array(
+      z.object({
+        kind: z.enum(["orphan", "aside"]),
+        url: z.string(),
+        repositoryId: z.string(),
+        name: z.string().describe("As the copy itself has it"),
+        reason: z.string(),
+        since: z.int().describe("When it was moved aside, ms since 1970; -1 for an orphan"),
+        size: z.int().describe("Bytes"),
+      }),
+    )
+    .describe("Copies on disks that are no replicas"),
+  unreachable: z.array(z.string()).describe("Repository servers that did not say what they have"),
+});
+export type RepairView = z.infer<typeof repairViewSchema>;
+
+export const dataLossViewSchema = z.object({
+  name: z.string(),
+  generation: z.int(),
+  wanted: z.int().describe("Replicas"),
+  complete: z.int().describe("Replicas with everything of the newest generation"),
+  reachable: z.int().describe("Of these, on live repository servers"),
+  nodes: z.array(z.object({ url: z.string(), status: replicaState, generation: z.int(), reason: z.string() })),
+});
+
+export const rebuildQuerySchema = z.object({
+  node: z.string().max(2048).optional().describe("For _rebuild: id, HOST:PORT or URL of the repository server"),
+});
 
 export const healthViewSchema = z.object({ status: z.literal("ok"), name: z.string(), version: z.string() });
 export const readyViewSchema = z.object({ ready: z.literal(true), store: z.string() });

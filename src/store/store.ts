@@ -24,6 +24,8 @@ export interface Repository {
   readonly denyDeletes: boolean;
   readonly denyNonFastForwards: boolean;
   readonly generation: number;
+  /** The latest generation that a copy was seen at when the store was behind it; -1 when it is not. */
+  readonly aheadGeneration: number;
   readonly createdMs: number;
   /** Of the last committed push; -1 before the first. */
   readonly pushedMs: number;
@@ -37,16 +39,26 @@ export interface Replica {
   readonly generation: number;
   /** The newest generation whose objects were not staged on this replica; -1 when it missed none. */
   readonly missedGeneration: number;
-  /** Why it is not READY, for people; "" when it is. */
+  /** For people: why it is not READY, or what is wrong with one that is; otherwise "". */
   readonly reason: string;
   readonly stateSinceMs: number;
   readonly sizeBytes: number;
+  /** When it was last found sound; -1: never; -2 (verificationAsked): somebody wants it verified now. */
+  readonly verifiedMs: number;
+  /** Its copy is to be moved aside and filled anew: nothing in it is trusted. */
+  readonly damaged: boolean;
 }
 
 export interface RepositoryWithReplicas {
   readonly repository: Repository;
   /** In order of creation; the first READY one is the primary. */
   readonly replicas: readonly Replica[];
+}
+
+export interface ReplicaOfNode {
+  readonly name: string;
+  readonly defaultBranch: RefName;
+  readonly replica: Replica;
 }
 
 export interface NodeRecord {
@@ -172,6 +184,8 @@ export interface RefCommit {
   readonly actor?: string;
   /** Time that each replica took to have the objects durably, ms by node id; for people. */
   readonly stagedMs?: Readonly<Record<string, number>>;
+  /** The latest generation that a replica said it is at, before the commit; the store must not be behind it. */
+  readonly seenGeneration?: number | undefined;
 }
 
 export interface RefResult {
@@ -194,7 +208,9 @@ export type CommitOutcome =
   /** Every change was refused: nothing was written. */
   | { readonly kind: "refused"; readonly results: readonly RefResult[] }
   | { readonly kind: "no-quorum"; readonly stagedReady: number; readonly needed: number }
-  | { readonly kind: "repository-gone" };
+  | { readonly kind: "repository-gone" }
+  /** A replica was seen at a later generation than the store's: nothing was written, and nothing will be (adoption). */
+  | { readonly kind: "store-behind"; readonly generation: number; readonly seenGeneration: number };
 
 export interface NodeRegistration {
   readonly id: string;
@@ -219,6 +235,8 @@ export type RegistrationOutcome =
       readonly deletedRepositoryIds: readonly string[];
       /** On disk, unknown to the store or placed elsewhere: listed, never deleted on suspicion. */
       readonly orphanRepositoryIds: readonly string[];
+      /** On disk at a later generation than the store's. */
+      readonly aheadRepositoryIds: readonly string[];
     }
   /** Another identity with this URL is alive. */
   | { readonly kind: "conflict"; readonly otherId: string };
@@ -231,8 +249,57 @@ export interface Heartbeat {
   readonly nowMs: number;
   /** For each processor; absent when the node does not say. */
   readonly loadAverage?: number | undefined;
+  /** Of the heartbeat before this one, as the store had it: undefined when there was none. */
+  readonly lastHeartbeatMs?: number | undefined;
   /** Sizes of replicas that changed since the last heartbeat. */
   readonly sizes: readonly { readonly repositoryId: string; readonly sizeBytes: number }[];
+  /** Replicas that git stumbled over: to be verified soon, those that were verified since `verifiedBeforeMs` excepted. */
+  readonly suspects?: { readonly repositoryIds: readonly string[]; readonly verifiedBeforeMs: number } | undefined;
+}
+
+/** `verifiedMs` of a replica that somebody wants verified now. */
+export const verificationAsked = -2;
+
+/** A READY replica whose turn it is to be verified. */
+export interface NextToVerify {
+  readonly repositoryId: string;
+  readonly verifiedMs: number;
+}
+
+export interface VerificationProgress {
+  /** READY replicas. */
+  readonly ready: number;
+  /** Of these, verified since. */
+  readonly verified: number;
+  /** The longest ago; -1: one was never verified, or there is none. */
+  readonly oldestMs: number;
+}
+
+/**
+ * marked: it is STALE and to be filled anew. only-copy: there is no other READY one, so it stays what it was, with the
+ * reason. gone: there is no such replica, or it is a person's affair.
+ */
+export type DamageOutcome = "marked" | "only-copy" | "gone";
+
+/** Refs that a person decided to take over from the replicas. */
+export interface RefAdoption {
+  readonly repositoryId: string;
+  readonly adoptionId: string;
+  /** undefined: the store does not have the repository, and `create` says what it shall be. */
+  readonly expectedGeneration: number | undefined;
+  readonly create: {
+    readonly name: string;
+    readonly objectFormat: ObjectFormat;
+    readonly defaultBranch: RefName;
+    readonly replicasWanted: number;
+  };
+  /** Above every generation that was seen. */
+  readonly generation: number;
+  /** From the stored refs to the adopted ones. */
+  readonly changes: readonly RefChange[];
+  /** Nodes with a copy: they get a replica if they have none. */
+  readonly nodeIds: readonly string[];
+  readonly nowMs: number;
 }
 
 export interface Lease {
@@ -288,7 +355,7 @@ export interface Store extends ActivityStore {
   recordApplied(repositoryId: string, generation: number, nodeIds: readonly string[]): Promise<void>;
   /** READY or PREPARING becomes STALE; others stay. */
   markStale(repositoryId: string, nodeIds: readonly string[], reason: string, nowMs: number): Promise<void>;
-  /** STALE becomes PREPARING; false if it was not STALE. From then on pushes are staged to it. */
+  /** STALE becomes PREPARING, its reason stays; false if it was not STALE. From then on pushes are staged to it. */
   beginCatchUp(repositoryId: string, nodeId: string, nowMs: number): Promise<boolean>;
   /**
    * PREPARING becomes READY, in a transaction that holds the repository's row, if it missed nothing above
@@ -313,17 +380,49 @@ export interface Store extends ActivityStore {
   listLeaving(limit: number): Promise<readonly LeavingReplica[]>;
   /** Repositories that have a replica which is not READY, or more or fewer replicas than wanted; by id after `afterId`. */
   listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]>;
-  /** Repository name and state of each replica of a node, by name. */
+  /** Each replica of a node with its repository's name and default branch, by name. */
   listReplicasOfNode(
     nodeId: string,
     limit?: number,
     /** The last name of the page before. */
     afterName?: string,
-  ): Promise<readonly { readonly name: string; readonly replica: Replica }[]>;
+  ): Promise<readonly ReplicaOfNode[]>;
   /** Number of replicas by node and state. */
   countReplicas(): Promise<
     readonly { readonly nodeId: string; readonly state: ReplicaState; readonly count: number }[]
   >;
+
+  /** For people: why a STALE or PREPARING replica is not READY yet. */
+  noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void>;
+
+  // Verification
+  /** A READY replica was found sound. */
+  recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
+  /** The replicas of this node are to be verified next, those that were verified since `verifiedBeforeMs` excepted. */
+  requestVerification(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void>;
+  /** The node's READY replica that was verified the longest ago, if that was before this. */
+  nextToVerify(
+    nodeId: string,
+    verifiedBeforeMs: number,
+    exceptRepositoryIds: readonly string[],
+  ): Promise<NextToVerify | undefined>;
+  verificationProgress(sinceMs: number): Promise<VerificationProgress>;
+  /**
+   * A replica is damaged: in a transaction that holds the repository's row, it becomes STALE with nothing that it is
+   * believed to have, if another is READY. `byHand`: a person wants it filled anew, also when it is QUARANTINED.
+   */
+  markDamaged(
+    repositoryId: string,
+    nodeId: string,
+    reason: string,
+    nowMs: number,
+    options: { readonly byHand: boolean },
+  ): Promise<DamageOutcome>;
+  /**
+   * The copy on the node was moved aside just now: if there is a replica, it is STALE with nothing, and what it gets from
+   * here on counts again.
+   */
+  recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
 
   // Nodes
   /**
@@ -332,7 +431,7 @@ export interface Store extends ActivityStore {
    * A replica at a later generation than the store's becomes QUARANTINED: the store has lost something.
    */
   registerNode(registration: NodeRegistration): Promise<RegistrationOutcome>;
-  /** False when the node must register again: unknown, or another boot id. */
+  /** False when the node must register again: unknown, another boot id, or an older heartbeat than it was told. */
   recordHeartbeat(heartbeat: Heartbeat): Promise<boolean>;
   listNodes(): Promise<readonly NodeRecord[]>;
   /** Notes that a node's replicas are to be elsewhere, or no longer. Throws "node-not-found". */
@@ -342,8 +441,26 @@ export interface Store extends ActivityStore {
   /** Removes a node and its replica records. Throws "node-not-found". */
   removeNode(id: string): Promise<void>;
 
+  // Recovery
+  /**
+   * A copy on this node is at `generation`. If that is later than the store's, the replica becomes QUARANTINED, nothing is
+   * committed any more until the refs are adopted, and the answer is true.
+   */
+  noteAhead(repositoryId: string, nodeId: string, generation: number, nowMs: number): Promise<boolean>;
+  /** Repositories whose replicas were seen ahead of the store. */
+  listBehind(): Promise<readonly RepositoryWithReplicas[]>;
+  /** Those of these ids that are neither a repository's nor a deleted one's. */
+  unknownRepositories(repositoryIds: readonly string[]): Promise<readonly string[]>;
+  /** False when the repository is not as expected any more. All its replicas are STALE then. Throws "repository-exists". */
+  adoptRepository(adoption: RefAdoption): Promise<boolean>;
+
   // Lease
-  /** Takes or renews the lease; undefined when another holds it. */
-  acquireLease(name: string, holder: string, durationMs: number, nowMs: number): Promise<Lease | undefined>;
+  /**
+   * Takes or renews the lease. Of another's, which comes back as it is, it takes only what was given back, or is still exactly
+   * `unrenewed`: no two clocks are compared.
+   */
+  acquireLease(name: string, holder: string, durationMs: number, nowMs: number, unrenewed?: Lease): Promise<Lease>;
   releaseLease(name: string, holder: string): Promise<void>;
+  /** Who holds it; undefined when nobody does. */
+  leaseHolder(name: string, nowMs: number): Promise<string | undefined>;
 }

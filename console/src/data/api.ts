@@ -8,8 +8,7 @@ import type {
   NodeReplicaView,
   WorkView,
 } from "../../../src/protocol/activity-api.ts";
-import type { ClusterView, NodeView, RepositoryView } from "../../../src/protocol/public-api.ts";
-import type { RepairView } from "./repair-view.ts";
+import type { ClusterView, NodeView, RepairView, RepositoryView } from "../../../src/protocol/public-api.ts";
 
 export type { ClusterView, EventView, MetricsView, NodeMetricsView, NodeReplicaView, NodeView, PushView, RefsView };
 export type { RepairView, RepositoryView, WorkView };

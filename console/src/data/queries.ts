@@ -1,7 +1,7 @@
 /** What the pages ask for, by name. A key's first word is what live.ts invalidates by. */
 import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/vue-query";
 import { computed, toValue, type MaybeRefOrGetter } from "vue";
-import { api, ApiError, type RepairView, type RepositorySearch } from "./api.ts";
+import { api, type RepositorySearch } from "./api.ts";
 import { connection } from "./connection.ts";
 
 /** Only while no events arrive. */
@@ -96,20 +96,8 @@ export function useWork() {
   return useQuery({ queryKey: ["work"], queryFn: api.work, refetchInterval: polling });
 }
 
-/** null where the controllers do not offer it. */
 export function useRepair() {
-  return useQuery({
-    queryKey: ["repair"],
-    queryFn: async (): Promise<RepairView | null> => {
-      try {
-        return await api.repair();
-      } catch (error) {
-        if (error instanceof ApiError && error.status === 404) return null;
-        throw error;
-      }
-    },
-    refetchInterval: polling,
-  });
+  return useQuery({ queryKey: ["repair"], queryFn: api.repair, refetchInterval: polling });
 }
 
 export function useEvents(filter: MaybeRefOrGetter<Readonly<Record<string, string | undefined>>>, rows = eventRows) {

@@ -32,6 +32,8 @@ export function replica(nodeId: string, state: ReplicaState, changes: Partial<Re
     reason: "",
     stateSinceMs: 0,
     sizeBytes: 0,
+    verifiedMs: -1,
+    damaged: false,
     ...changes,
   };
 }
@@ -47,6 +49,7 @@ export function repository(changes: Partial<Repository> = {}): Repository {
     denyDeletes: false,
     denyNonFastForwards: false,
     generation: 0,
+    aheadGeneration: -1,
     createdMs: 0,
     pushedMs: -1,
     ...changes,

@@ -17,6 +17,8 @@ export class FakeNode {
   readonly id = uuid();
   readonly bootId = uuid();
   readonly calls: FakeCall[] = [];
+  /** What it says that it has moved aside. */
+  readonly aside: unknown[] = [];
   /** Answers instead of the usual when the path ends like this. */
   readonly behaviours = new Map<string, Behaviour>();
   readonly #server: Server;
@@ -97,6 +99,11 @@ export class FakeNode {
       const { generation } = JSON.parse(header ?? "") as { generation: number };
       return json(response, 200, { result: { kind: "caught-up", generation } });
     }
+    if (call.path.endsWith("/_verify")) {
+      const { generation } = JSON.parse(call.body.toString()) as { generation: number };
+      return json(response, 200, { result: { kind: "verified", generation, refs: "same", problems: [] } });
+    }
+    if (call.path.endsWith("/copies")) return json(response, 200, { replicas: [], aside: this.aside });
     if (call.path.endsWith("/_stage")) {
       const { tips } = JSON.parse(call.body.subarray(0, call.body.indexOf(0x0a)).toString()) as { tips: unknown[] };
       const result = { kind: "staged", tips: tips.map(() => ({ type: "commit" })), packBytes: 1 };

@@ -4,18 +4,21 @@
  */
 import { sql, type Kysely } from "kysely";
 import type { Clock } from "../../base/clock.ts";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Database } from "./database.ts";
 import type { Engine } from "./engine.ts";
 import { warnOfLostCommits } from "./durability.ts";
 import { initial } from "./migrations/0001-initial.ts";
-import { activity } from "./migrations/0002-activity.ts";
+import { verification } from "./migrations/0002-verification.ts";
+import { recovery } from "./migrations/0003-recovery.ts";
+import { activity } from "./migrations/0004-activity.ts";
 import type { Migration } from "./migrations/migration.ts";
 import type { Schema } from "./schema.ts";
 
 /** In order; a migration's version is its place, from 1. */
-const migrations: readonly Migration[] = [initial, activity];
+const migrations: readonly Migration[] = [initial, verification, recovery, activity];
 const lockWaitMs = 60_000;
 const lockPollMs = 50;
 /** "gitmesh" as a number, for PostgreSQL's advisory locks. */
@@ -64,12 +67,26 @@ async function runMissing(db: Kysely<Schema>, engine: Engine, clock: Clock, log:
     if (version <= stored) continue;
     log?.info({ version, migration: migration.name, engine: engine.name }, "migrating the metadata store");
     await inTransactionWherePossible(db, engine, async () => {
-      for (const statement of migration.statements(engine.kind)) await sql.raw(statement).execute(db);
+      for (const statement of migration.statements(engine.kind)) {
+        await unlessDone(() => sql.raw(statement).execute(db));
+        crashPoint("migration.statement-run");
+      }
       await db
         .insertInto("schema_migrations")
         .values({ version, name: migration.name, applied_ms: clock.nowMs() })
         .execute();
+      crashPoint("migration.recorded");
     });
+  }
+}
+
+/** A statement that took effect before a crash, where each is committed by itself (MySQL's 1060 and 1061: column, key exists). */
+async function unlessDone(run: () => Promise<unknown>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    const { errno } = error as { readonly errno?: unknown };
+    if (errno !== 1060 && errno !== 1061) throw error;
   }
 }
 

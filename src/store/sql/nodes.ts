@@ -1,5 +1,6 @@
 /** Repository servers as records: heartbeats, lists, removal. Registration is in registration.ts. */
 import { sql } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import type { Heartbeat, NodeRecord } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
@@ -7,26 +8,30 @@ import type { Database, Executor } from "./database.ts";
 import type { Events } from "./events.ts";
 import { lockRepositories, refreshHealth } from "./repository-lock.ts";
 import { nodeOf } from "./rows.ts";
+import type { Verification } from "./verification.ts";
 
 const loadStep = 0.05;
 
 export class Nodes {
   readonly #database: Database;
+  readonly #verification: Verification;
   readonly #events: Events;
 
-  constructor(database: Database, events: Events) {
+  constructor(database: Database, verification: Verification, events: Events) {
     this.#database = database;
+    this.#verification = verification;
     this.#events = events;
   }
 
   async recordHeartbeat(heartbeat: Heartbeat): Promise<boolean> {
-    const { id, bootId, diskUsage, diskFreeBytes, nowMs } = heartbeat;
+    const { id, bootId, diskUsage, diskFreeBytes, nowMs, lastHeartbeatMs } = heartbeat;
     const { numUpdatedRows } = await this.#database.statement((db) =>
       db
         .updateTable("nodes")
         .set({ heartbeat_ms: nowMs, disk_usage: diskUsage, disk_free_bytes: diskFreeBytes })
         .where("id", "=", id)
         .where("boot_id", "=", bootId)
+        .$if(lastHeartbeatMs !== undefined, (query) => query.where("heartbeat_ms", ">=", lastHeartbeatMs ?? 0))
         .executeTakeFirst(),
     );
     if (numUpdatedRows === 0n) return false;
@@ -46,6 +51,8 @@ export class Nodes {
           .execute(),
       );
     }
+    const { suspects } = heartbeat;
+    if (suspects !== undefined) await this.#verification.request(id, suspects.repositoryIds, suspects.verifiedBeforeMs);
     return true;
   }
 
@@ -113,6 +120,7 @@ export class Nodes {
         await refreshHealth(trx, repositoryIds);
         const detail = `${node.url}, with ${repositoryIds.length} replica${repositoryIds.length === 1 ? "" : "s"}`;
         await this.#events.append(trx, [{ kind: "node-removed", nodeId: id, detail }]);
+        crashPoint("node-removal.rows-deleted");
       },
       { idempotent: false },
     );

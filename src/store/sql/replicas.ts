@@ -1,8 +1,10 @@
 /** Replicas' states. Every change of state holds the repository's row, as a commit does: they follow one another. */
 import type { Selectable } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
+import { refNameFromBytes } from "../../protocol/ref-name.ts";
 import type { EventKind } from "../activity.ts";
-import type { LeavingReplica, Replica, ReplicaState } from "../store.ts";
+import type { LeavingReplica, ReplicaOfNode, ReplicaState } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
 import type { Events } from "./events.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
@@ -18,7 +20,8 @@ const eventKinds: Readonly<Record<Exclude<ReplicaState, "READY">, EventKind>> = 
 interface StateChange {
   readonly from: readonly ReplicaState[];
   readonly to: Exclude<ReplicaState, "READY">;
-  readonly reason: string;
+  /** Undefined: as it was. */
+  readonly reason: string | undefined;
   readonly nowMs: number;
 }
 
@@ -55,7 +58,7 @@ export class Replicas {
   }
 
   async beginCatchUp(repositoryId: string, nodeId: string, nowMs: number): Promise<boolean> {
-    const change: StateChange = { from: ["STALE"], to: "PREPARING", reason: "catching up", nowMs };
+    const change: StateChange = { from: ["STALE"], to: "PREPARING", reason: undefined, nowMs };
     return (await this.#changeState(repositoryId, [nodeId], change, { idempotent: false })) === 1;
   }
 
@@ -79,6 +82,7 @@ export class Replicas {
             generation: Math.max(replica.generation, fetchedGeneration),
             missed_generation: -1,
             state_since_ms: nowMs,
+            damaged: 0,
           })
           .where("repository_id", "=", repositoryId)
           .where("node_id", "=", nodeId)
@@ -86,6 +90,7 @@ export class Replicas {
         await refreshHealth(trx, [repositoryId]);
         const detail = `complete at generation ${fetchedGeneration}`;
         await this.#tell(trx, repository, "replica-ready", [nodeId], detail);
+        crashPoint("promote.row-written");
         return true;
       },
       { idempotent: false },
@@ -163,6 +168,7 @@ export class Replicas {
         await forgetLeaving(trx, repositoryId, nodeId);
         await refreshHealth(trx, [repositoryId]);
         await this.#tell(trx, repository, "replica-removed", [nodeId], reason);
+        crashPoint("remove.row-deleted");
         return true;
       },
       { idempotent: false },
@@ -182,24 +188,41 @@ export class Replicas {
     return rows.map(({ node_id, state, count }) => ({ nodeId: node_id, state: replicaStateOf(state), count }));
   }
 
+  /** For people: why it is not READY yet. */
+  async noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void> {
+    await this.#database.statement((db) =>
+      db
+        .updateTable("replicas")
+        .set({ reason })
+        .where("repository_id", "=", repositoryId)
+        .where("node_id", "=", nodeId)
+        .where("state", "in", ["STALE", "PREPARING"])
+        .execute(),
+    );
+  }
+
   async listOfNode(
     nodeId: string,
     limit: number | undefined,
     afterName: string | undefined,
-  ): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
+  ): Promise<readonly ReplicaOfNode[]> {
     const rows = await this.#database.read((db) =>
       db
         .selectFrom("replicas")
         .innerJoin("repositories", "repositories.id", "replicas.repository_id")
         .selectAll("replicas")
-        .select("repositories.name")
+        .select(["repositories.name", "repositories.default_branch"])
         .where("replicas.node_id", "=", nodeId)
         .$if(afterName !== undefined, (query) => query.where("repositories.name", ">", afterName ?? ""))
         .orderBy("repositories.name")
         .$if(limit !== undefined, (query) => query.limit(limit ?? 0))
         .execute(),
     );
-    return rows.map((row) => ({ name: textOf(row.name), replica: replicaOf(row) }));
+    return rows.map((row) => ({
+      name: textOf(row.name),
+      defaultBranch: refNameFromBytes(row.default_branch),
+      replica: replicaOf(row),
+    }));
   }
 
   /** Number of replicas that changed. */
@@ -224,12 +247,13 @@ export class Replicas {
       const changed = rows.map(({ node_id }) => node_id);
       await trx
         .updateTable("replicas")
-        .set({ state: to, reason, state_since_ms: nowMs })
+        .set({ state: to, state_since_ms: nowMs, ...(reason === undefined ? {} : { reason }) })
         .where("repository_id", "=", repositoryId)
         .where("node_id", "in", changed)
         .execute();
       await refreshHealth(trx, [repositoryId]);
-      await this.#tell(trx, repository, eventKinds[to], changed, reason);
+      await this.#tell(trx, repository, eventKinds[to], changed, reason ?? "");
+      crashPoint("replica-state.row-written");
       return changed.length;
     }, options);
   }
@@ -268,9 +292,12 @@ export class Replicas {
         reason,
         state_since_ms: nowMs,
         size_bytes: 0,
+        verified_ms: -1,
+        damaged: 0,
       })
       .execute();
     await refreshHealth(trx, [repository.id]);
+    crashPoint("failover.row-written");
     await this.#tell(trx, repository, "replica-added", [nodeId], reason);
     return true;
   }

@@ -1,5 +1,6 @@
 /** Repositories as records: made, found, changed, deleted. Lists are in repository-pages.ts. */
 import type { Selectable, SelectQueryBuilder } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import { refNameToBytes } from "../../protocol/ref-name.ts";
 import type { NewRepository, Replica, Repository, RepositoryPatch, RepositoryWithReplicas } from "../store.ts";
@@ -35,6 +36,7 @@ export class Repositories {
       pushed_ms: -1,
       degraded: ready < replicasWanted ? 1 : 0,
       unhealthy: ready === replicasWanted && placements.length === replicasWanted ? 0 : 1,
+      ahead_generation: -1,
     };
     const replicas = placements.map(({ nodeId, created }, position) => ({
       repository_id: repository.id,
@@ -46,6 +48,9 @@ export class Repositories {
       reason: created ? "" : "not created yet",
       state_since_ms: repository.createdMs,
       size_bytes: 0,
+      // There is nothing in it yet that could be damaged.
+      verified_ms: created ? repository.createdMs : -1,
+      damaged: 0,
     }));
     await this.#refusingTakenNames(repository.name, () =>
       this.#database.write(
@@ -53,6 +58,7 @@ export class Repositories {
           await trx.insertInto("repositories").values(row).execute();
           if (replicas.length > 0) await trx.insertInto("replicas").values(replicas).execute();
           await this.#events.append(trx, [{ kind: "repository-created", repository }]);
+          crashPoint("create.rows-written");
         },
         { idempotent: false },
       ),
@@ -87,9 +93,11 @@ export class Repositories {
           if (replicasWanted !== undefined) await refreshHealth(trx, [id]);
           const updated = repositoryOf({ ...row, ...set });
           await this.#tellChanges(trx, repositoryOf(row), updated);
+          crashPoint("update.rows-written");
           return updated;
         },
-        { idempotent: true },
+        // A second run could undo what another changed after the first.
+        { idempotent: false },
       ),
     );
   }
@@ -118,6 +126,7 @@ export class Repositories {
           .execute();
         const repository = { id, name: textOf(row.name) };
         await this.#events.append(trx, [{ kind: "repository-deleted", repository }]);
+        crashPoint("delete.rows-deleted");
         return replicas.map(replicaOf);
       },
       { idempotent: false },
@@ -169,6 +178,8 @@ export class Repositories {
             "replicas.reason",
             "replicas.state_since_ms",
             "replicas.size_bytes",
+            "replicas.verified_ms",
+            "replicas.damaged",
           ]),
       )
         .orderBy("replicas.position")

@@ -32,12 +32,14 @@ export async function lockRepositories(database: Database, trx: Executor, ids: r
 }
 
 /**
- * Brings the flags `degraded` and `unhealthy` up to date after a change of replicas or of how many are wanted.
+ * Brings the flags `degraded` and `unhealthy` up to date after a change of replicas or of how many are wanted. A READY
+ * replica with something wrong about it (damaged, but the only copy) does not count.
  * The rows must be locked: otherwise two changes could each miss the other's.
  */
 export async function refreshHealth(trx: Executor, ids: readonly string[]): Promise<void> {
   const all = sql`(select count(*) from replicas where replicas.repository_id = repositories.id)`;
-  const ready = sql`(select count(*) from replicas where replicas.repository_id = repositories.id and replicas.state = 'READY')`;
+  const ready = sql`(select count(*) from replicas where replicas.repository_id = repositories.id
+    and replicas.state = 'READY' and replicas.reason = '')`;
   for (const chunk of chunksOf([...new Set(ids)].toSorted())) {
     await trx
       .updateTable("repositories")

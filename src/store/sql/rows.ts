@@ -20,6 +20,7 @@ export function repositoryOf(row: Selectable<RepositoryTable>): Repository {
     denyDeletes: row.deny_deletes === 1,
     denyNonFastForwards: row.deny_non_fast_forwards === 1,
     generation: row.generation,
+    aheadGeneration: row.ahead_generation > row.generation ? row.ahead_generation : -1,
     createdMs: row.created_ms,
     pushedMs: row.pushed_ms,
   };
@@ -35,6 +36,8 @@ export function replicaOf(row: Selectable<ReplicaTable>): Replica {
     reason: row.reason,
     stateSinceMs: row.state_since_ms,
     sizeBytes: row.size_bytes,
+    verifiedMs: row.verified_ms,
+    damaged: row.damaged === 1,
   };
 }
 

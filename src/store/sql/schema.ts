@@ -26,6 +26,14 @@ export interface RepositoryTable {
   readonly degraded: number;
   /** Kept by repository-lock.ts: a replica is not READY, or there are more or fewer than wanted. */
   readonly unhealthy: number;
+  /** Generation that a replica was seen at; above `generation` when the store has lost something; -1. */
+  readonly ahead_generation: number;
+}
+
+/** Transactions that must not be run twice, until their outcome is known. */
+export interface OperationTable {
+  readonly id: string;
+  readonly begun_ms: number;
 }
 
 export interface ReplicaTable {
@@ -39,6 +47,9 @@ export interface ReplicaTable {
   readonly reason: string;
   readonly state_since_ms: number;
   readonly size_bytes: number;
+  /** -1: never. -2: asked for. */
+  readonly verified_ms: number;
+  readonly damaged: number;
 }
 
 export interface RefTable {
@@ -147,6 +158,7 @@ export interface Schema {
   readonly samples: SampleTable;
   readonly node_states: NodeStateTable;
   readonly leaving_replicas: LeavingReplicaTable;
+  readonly operations: OperationTable;
   readonly schema_migrations: MigrationTable;
 }
 

@@ -14,12 +14,15 @@ import type {
 } from "../activity.ts";
 import type {
   CommitOutcome,
+  DamageOutcome,
   Heartbeat,
   Lease,
   LeavingReplica,
   NewRepository,
+  NextToVerify,
   NodeRecord,
   NodeRegistration,
+  RefAdoption,
   RefCommit,
   RefLogEntry,
   RefQuery,
@@ -27,6 +30,7 @@ import type {
   RegistrationOutcome,
   Replica,
   ReplicaState,
+  ReplicaOfNode,
   Repository,
   RepositoryPage,
   RepositoryPatch,
@@ -34,8 +38,10 @@ import type {
   RepositoryWithReplicas,
   Store,
   StoredRef,
+  VerificationProgress,
 } from "../store.ts";
-import { Database } from "./database.ts";
+import { Adoptions } from "./adoption.ts";
+import { Database, type DatabaseOptions } from "./database.ts";
 import type { Engine } from "./engine.ts";
 import { Events } from "./events.ts";
 import { Leases } from "./leases.ts";
@@ -50,6 +56,7 @@ import { Repositories } from "./repositories.ts";
 import { RepositoryPages } from "./repository-pages.ts";
 import { Samples } from "./samples.ts";
 import { Work } from "./work.ts";
+import { Verification } from "./verification.ts";
 
 export class SqlStore implements Store {
   readonly #database: Database;
@@ -63,15 +70,17 @@ export class SqlStore implements Store {
   readonly #replicas: Replicas;
   readonly #nodes: Nodes;
   readonly #registrations: Registrations;
+  readonly #adoptions: Adoptions;
   readonly #leases: Leases;
   readonly #events: Events;
   readonly #work: Work;
   readonly #samples: Samples;
+  readonly #verification: Verification;
 
-  constructor(engine: Engine, clock: Clock, log: Logger | undefined) {
-    this.#database = new Database(engine, clock);
+  constructor(engine: Engine, clock: Clock, options: DatabaseOptions) {
+    this.#database = new Database(engine, clock, options);
     this.#clock = clock;
-    this.#log = log;
+    this.#log = options.log;
     this.#events = new Events(this.#database, clock);
     this.#work = new Work(this.#database);
     this.#samples = new Samples(this.#database);
@@ -81,8 +90,10 @@ export class SqlStore implements Store {
     this.#refLog = new RefLog(this.#database);
     this.#refTransaction = new RefTransaction(this.#database, this.#events);
     this.#replicas = new Replicas(this.#database, this.#events);
-    this.#nodes = new Nodes(this.#database, this.#events);
+    this.#verification = new Verification(this.#database, this.#events);
+    this.#nodes = new Nodes(this.#database, this.#verification, this.#events);
     this.#registrations = new Registrations(this.#database, this.#events);
+    this.#adoptions = new Adoptions(this.#database, this.#pages);
     this.#leases = new Leases(this.#database);
   }
 
@@ -206,11 +217,7 @@ export class SqlStore implements Store {
     return this.#pages.listUnhealthy(afterId, limit);
   }
 
-  listReplicasOfNode(
-    nodeId: string,
-    limit?: number,
-    afterName?: string,
-  ): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
+  listReplicasOfNode(nodeId: string, limit?: number, afterName?: string): Promise<readonly ReplicaOfNode[]> {
     return this.#replicas.listOfNode(nodeId, limit, afterName);
   }
 
@@ -220,13 +227,48 @@ export class SqlStore implements Store {
     return this.#replicas.countByState();
   }
 
+  noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void> {
+    return this.#replicas.noteReason(repositoryId, nodeId, reason);
+  }
+
+  recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
+    return this.#verification.recordVerified(repositoryId, nodeId, nowMs);
+  }
+
+  requestVerification(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void> {
+    return this.#verification.request(nodeId, repositoryIds, verifiedBeforeMs);
+  }
+
+  nextToVerify(
+    nodeId: string,
+    verifiedBeforeMs: number,
+    exceptRepositoryIds: readonly string[],
+  ): Promise<NextToVerify | undefined> {
+    return this.#verification.next(nodeId, verifiedBeforeMs, exceptRepositoryIds);
+  }
+
+  verificationProgress(sinceMs: number): Promise<VerificationProgress> {
+    return this.#verification.progress(sinceMs);
+  }
+
+  markDamaged(
+    repositoryId: string,
+    nodeId: string,
+    reason: string,
+    nowMs: number,
+    options: { readonly byHand: boolean },
+  ): Promise<DamageOutcome> {
+    return this.#verification.markDamaged(repositoryId, nodeId, reason, nowMs, options);
+  }
+
+  recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
+    return this.#verification.recordMovedAside(repositoryId, nodeId, nowMs);
+  }
+
   async registerNode(registration: NodeRegistration): Promise<RegistrationOutcome> {
     const outcome = await this.#registrations.register(registration);
     if (outcome.kind === "conflict") return outcome;
-    for (const { repositoryId, reason } of await this.#registrations.ahead(registration)) {
-      await this.#replicas.quarantine(repositoryId, registration.id, reason, registration.nowMs);
-    }
-    return outcome;
+    return { ...outcome, aheadRepositoryIds: await this.#adoptions.noteInventory(registration) };
   }
 
   recordHeartbeat(heartbeat: Heartbeat): Promise<boolean> {
@@ -249,8 +291,24 @@ export class SqlStore implements Store {
     return this.#nodes.remove(id);
   }
 
-  acquireLease(name: string, holder: string, durationMs: number, nowMs: number): Promise<Lease | undefined> {
-    return this.#leases.acquire(name, holder, durationMs, nowMs);
+  noteAhead(repositoryId: string, nodeId: string, generation: number, nowMs: number): Promise<boolean> {
+    return this.#adoptions.noteAhead(repositoryId, nodeId, generation, nowMs);
+  }
+
+  listBehind(): Promise<readonly RepositoryWithReplicas[]> {
+    return this.#adoptions.listBehind();
+  }
+
+  unknownRepositories(repositoryIds: readonly string[]): Promise<readonly string[]> {
+    return this.#adoptions.unknown(repositoryIds);
+  }
+
+  adoptRepository(adoption: RefAdoption): Promise<boolean> {
+    return this.#adoptions.adopt(adoption);
+  }
+
+  acquireLease(name: string, holder: string, durationMs: number, nowMs: number, unrenewed?: Lease): Promise<Lease> {
+    return this.#leases.acquire(name, holder, durationMs, nowMs, unrenewed);
   }
 
   releaseLease(name: string, holder: string): Promise<void> {
@@ -311,5 +369,9 @@ export class SqlStore implements Store {
 
   trimSamples(beforeMs: number): Promise<void> {
     return this.#samples.trim(beforeMs);
+  }
+
+  leaseHolder(name: string, nowMs: number): Promise<string | undefined> {
+    return this.#leases.holder(name, nowMs);
   }
 }

@@ -112,6 +112,8 @@ export function replicaContract(store: () => Store): void {
       reason: "replaces n1",
       stateSinceMs: 9,
       sizeBytes: 0,
+      verifiedMs: -1,
+      damaged: false,
     });
     await store().beginCatchUp(id, node.id, 10);
     assert.equal(await store().promoteReplica(id, node.id, 0, 10), false);

@@ -66,6 +66,7 @@ export function repositoryContract(store: () => Store, factory: StoreFactory): v
       denyDeletes: false,
       denyNonFastForwards: false,
       generation: 0,
+      aheadGeneration: -1,
       createdMs: 1000,
       pushedMs: -1,
     });
@@ -79,6 +80,8 @@ export function repositoryContract(store: () => Store, factory: StoreFactory): v
       reason: "",
       stateSinceMs: 1000,
       sizeBytes: 0,
+      verifiedMs: 1000,
+      damaged: false,
     });
     assert.equal(second?.nodeId, "n1");
     assert.equal(second.state, "STALE");

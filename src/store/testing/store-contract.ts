@@ -2,10 +2,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe } from "node:test";
 import { activityContract } from "./activity-contract.ts";
+import { adoptionContract } from "./adoption-contract.ts";
 import { nodeContract } from "./node-contract.ts";
 import { refContract } from "./ref-contract.ts";
 import { replicaContract } from "./replica-contract.ts";
 import { repositoryContract } from "./repository-contract.ts";
+import { verificationContract } from "./verification-contract.ts";
 import type { StoreFactory } from "./fixtures.ts";
 import type { Store } from "../store.ts";
 
@@ -23,6 +25,8 @@ export function storeContract(factory: StoreFactory): void {
   void describe("repositories", () => repositoryContract(store, factory));
   void describe("refs", () => refContract(store, factory));
   void describe("replicas", () => replicaContract(store));
+  void describe("verification", () => verificationContract(store));
   void describe("nodes", () => nodeContract(store, factory));
   void describe("activity", () => activityContract(store));
+  void describe("a store that has lost something", () => adoptionContract(store));
 }

@@ -1,0 +1,124 @@
+/**
+ * Copies on nodes' disks that are no replicas: orphans, which the store does not place there, and what was moved aside.
+ * Orphans are listed and never touched here. What was moved aside is deleted when it is old and nobody can miss it.
+ */
+import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import type { ControllerSettings } from "../base/settings.ts";
+import type { AsideCopy } from "../protocol/node-api.ts";
+import type { Store } from "../store/store.ts";
+import type { ClusterNode } from "./cluster-node.ts";
+import type { LeaseKeeper } from "./lease.ts";
+import type { Membership } from "./membership.ts";
+import type { NodeClient } from "./node-client.ts";
+
+export interface CopiesDependencies {
+  readonly store: Store;
+  readonly nodeClient: NodeClient;
+  readonly membership: Membership;
+  readonly lease: LeaseKeeper;
+  readonly settings: ControllerSettings;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface Copy {
+  readonly kind: "orphan" | "aside";
+  readonly node: ClusterNode;
+  readonly repositoryId: string;
+  /** As the copy itself has it. */
+  readonly name: string;
+  readonly reason: string;
+  /** When it was moved aside; -1 for an orphan. */
+  readonly movedMs: number;
+  readonly sizeBytes: number;
+}
+
+/** Repair intervals between two looks at what is aside. */
+const purgeIntervals = 60;
+
+export class Copies {
+  readonly #deps: CopiesDependencies;
+
+  constructor(deps: CopiesDependencies) {
+    this.#deps = deps;
+  }
+
+  /** What lies on the nodes that answer, and those that do not. Throws "store-unavailable". */
+  async list(): Promise<{ readonly copies: readonly Copy[]; readonly unreachable: readonly ClusterNode[] }> {
+    const copies: Copy[] = [];
+    const unreachable: ClusterNode[] = [];
+    await Promise.all(
+      this.#deps.membership.nodes().map(async (node) => {
+        const found = node.alive ? await this.#copiesOn(node) : undefined;
+        if (found === undefined) unreachable.push(node);
+        else copies.push(...found);
+      }),
+    );
+    return { copies, unreachable };
+  }
+
+  /** Looks from time to time while the lease is held, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { lease, clock, log, settings } = this.#deps;
+    while (!signal.aborted) {
+      await clock.sleep(purgeIntervals * settings.repairIntervalMs, signal);
+      const held = lease.signal;
+      if (held === undefined || signal.aborted) continue;
+      try {
+        await this.purge(AbortSignal.any([signal, held]));
+      } catch (error) {
+        log.debug({ error: messageOf(error) }, "a look at copies aside broke off");
+      }
+    }
+  }
+
+  /** Deletes what is aside for longer than `asideKeepMs` and can be missed. Throws "store-unavailable". */
+  async purge(signal: AbortSignal): Promise<void> {
+    const { membership, nodeClient, settings, clock, log } = this.#deps;
+    for (const node of membership.nodes()) {
+      if (!node.alive) continue;
+      const found = await nodeClient.copies(node.url).catch(() => undefined);
+      for (const copy of found?.aside ?? []) {
+        if (signal.aborted) return;
+        // Those that a person deleted are the node's own affair (deletedKeepMs).
+        if (copy.reason === "deleted" || clock.nowMs() - copy.movedMs < settings.asideKeepMs) continue;
+        if (!(await this.#canBeMissed(copy))) continue;
+        log.info({ nodeId: node.id, repositoryId: copy.repositoryId, entry: copy.entry }, "deleting a copy aside");
+        await nodeClient.purgeCopy(node.url, copy.entry).catch((error: unknown) => {
+          log.warn({ nodeId: node.id, entry: copy.entry, error: messageOf(error) }, "could not delete a copy aside");
+        });
+      }
+    }
+  }
+
+  /** Whether the repository was deleted, or the wanted number of live replicas was verified since this one was moved. */
+  async #canBeMissed({ repositoryId, movedMs }: AsideCopy): Promise<boolean> {
+    const { store, membership } = this.#deps;
+    const found = await store.getRepository(repositoryId);
+    if (found === undefined) return store.isDeleted(repositoryId);
+    const verified = found.replicas.filter(
+      ({ state, verifiedMs, nodeId }) =>
+        state === "READY" && verifiedMs > movedMs && membership.get(nodeId)?.alive === true,
+    );
+    return verified.length >= found.repository.replicasWanted;
+  }
+
+  /** Undefined when the node does not answer. */
+  async #copiesOn(node: ClusterNode): Promise<Copy[] | undefined> {
+    const found = await this.#deps.nodeClient.copies(node.url).catch(() => undefined);
+    if (found === undefined) return undefined;
+    const placed = new Set(
+      (await this.#deps.store.listReplicasOfNode(node.id)).map(({ replica }) => replica.repositoryId),
+    );
+    const orphans = found.replicas
+      .filter(({ repositoryId }) => !placed.has(repositoryId))
+      .map(({ repositoryId, name }): Copy => {
+        const reason = "the metadata store does not place it there";
+        return { kind: "orphan", node, repositoryId, name, reason, movedMs: -1, sizeBytes: 0 };
+      });
+    const aside = found.aside.map(({ entry: _entry, ...copy }): Copy => ({ kind: "aside", node, ...copy }));
+    return [...orphans, ...aside];
+  }
+}

@@ -1,0 +1,86 @@
+/** REST: what the repair does and has to do, and which repositories are near to a loss. */
+import type { FastifyInstance } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { Clock } from "../base/clock.ts";
+import type { ControllerSettings } from "../base/settings.ts";
+import { apiPaths, dataLossViewSchema, repairViewSchema } from "../protocol/public-api.ts";
+import type { Store } from "../store/store.ts";
+import type { Copies } from "./copies.ts";
+import type { Membership } from "./membership.ts";
+import { problems } from "./open-api-route.ts";
+import { dataLossRisks, repairStatus } from "./repair-status.ts";
+
+export interface RepairRouteDependencies {
+  readonly store: Store;
+  readonly membership: Membership;
+  readonly copies: Copies;
+  readonly settings: ControllerSettings;
+  readonly clock: Clock;
+}
+
+export async function repairRoutes(app: FastifyInstance, deps: RepairRouteDependencies): Promise<void> {
+  const { store, membership, copies, settings, clock } = deps;
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  const urlOf = (nodeId: string): string => membership.get(nodeId)?.url ?? "";
+
+  routes.get(
+    apiPaths.repair,
+    {
+      schema: {
+        summary: "What the background repair does and has to do",
+        tags: ["cluster"],
+        response: { 200: repairViewSchema, ...problems(503) },
+      },
+    },
+    async () => {
+      await membership.refresh();
+      const nowMs = clock.nowMs();
+      const { work, stuck } = await repairStatus(store, membership, settings);
+      const progress = await store.verificationProgress(nowMs - settings.scrubIntervalMs);
+      const onDisks = await copies.list();
+      return {
+        leader: (await store.leaseHolder("repair", nowMs))?.split(" ")[0] ?? null,
+        work: work.map(({ nodeId, state, sinceMs, ...rest }) => {
+          return { ...rest, nodeId, url: urlOf(nodeId), status: state ?? null, since: sinceMs };
+        }),
+        stuck: [...stuck],
+        scrub: {
+          replicas: progress.ready,
+          verified: progress.verified,
+          oldest: Math.max(-1, progress.oldestMs),
+          interval: settings.scrubIntervalMs,
+        },
+        copies: onDisks.copies.map(({ kind, node, repositoryId, name, reason, movedMs, sizeBytes }) => {
+          return { kind, url: node.url, repositoryId, name, reason, since: movedMs, size: sizeBytes };
+        }),
+        unreachable: onDisks.unreachable.map(({ url }) => url),
+      };
+    },
+  );
+
+  routes.get(
+    apiPaths.dataLoss,
+    {
+      schema: {
+        summary: "Repositories with fewer complete copies of their newest generation than wanted, worst first",
+        tags: ["cluster"],
+        response: { 200: z.array(dataLossViewSchema), ...problems(503) },
+      },
+    },
+    async () => {
+      await membership.refresh();
+      const risks = await dataLossRisks(store, membership);
+      return risks.map(({ found: { repository, replicas }, complete, reachable }) => ({
+        name: repository.name,
+        generation: repository.generation,
+        wanted: repository.replicasWanted,
+        complete,
+        reachable,
+        nodes: replicas.map(({ nodeId, state, generation, reason }) => {
+          return { url: urlOf(nodeId), status: state, generation, reason };
+        }),
+      }));
+    },
+  );
+}

@@ -1,0 +1,163 @@
+/** What is known of the soundness of replicas: when they were verified, which are damaged, which is next. */
+import { sql } from "kysely";
+import { verificationAsked, type DamageOutcome, type NextToVerify, type VerificationProgress } from "../store.ts";
+import { chunksOf } from "./chunks.ts";
+import type { Database, Executor } from "./database.ts";
+import type { Events } from "./events.ts";
+import { lockRepository, refreshHealth } from "./repository-lock.ts";
+import { textOf } from "./schema.ts";
+
+export class Verification {
+  readonly #database: Database;
+  readonly #events: Events;
+
+  constructor(database: Database, events: Events) {
+    this.#database = database;
+    this.#events = events;
+  }
+
+  async recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
+    const update = (db: Executor) =>
+      db
+        .updateTable("replicas")
+        .where("repository_id", "=", repositoryId)
+        .where("node_id", "=", nodeId)
+        .where("state", "=", "READY");
+    const { numUpdatedRows } = await this.#database.statement((db) =>
+      update(db).set({ verified_ms: nowMs }).where("reason", "=", "").executeTakeFirst(),
+    );
+    if (numUpdatedRows > 0n) return;
+    // A READY one's reason is that it is damaged: it is so no longer.
+    await this.#database.write(
+      async (trx) => {
+        if ((await lockRepository(this.#database, trx, repositoryId)) === undefined) return;
+        await update(trx).set({ verified_ms: nowMs, reason: "" }).execute();
+        await refreshHealth(trx, [repositoryId]);
+      },
+      { idempotent: true },
+    );
+  }
+
+  async request(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void> {
+    for (const chunk of chunksOf(repositoryIds)) {
+      await this.#database.statement((db) =>
+        db
+          .updateTable("replicas")
+          .set({ verified_ms: verificationAsked })
+          .where("node_id", "=", nodeId)
+          .where("repository_id", "in", chunk)
+          .where("verified_ms", "<", verifiedBeforeMs)
+          .execute(),
+      );
+    }
+  }
+
+  async next(nodeId: string, verifiedBeforeMs: number, except: readonly string[]): Promise<NextToVerify | undefined> {
+    const row = await this.#database.read((db) =>
+      db
+        .selectFrom("replicas")
+        .select(["repository_id", "verified_ms"])
+        .where("node_id", "=", nodeId)
+        .where("state", "=", "READY")
+        .where("verified_ms", "<", verifiedBeforeMs)
+        .$if(except.length > 0, (query) => query.where("repository_id", "not in", except))
+        .orderBy("verified_ms")
+        .limit(1)
+        .executeTakeFirst(),
+    );
+    return row === undefined ? undefined : { repositoryId: row.repository_id, verifiedMs: row.verified_ms };
+  }
+
+  async progress(sinceMs: number): Promise<VerificationProgress> {
+    const row = await this.#database.read((db) =>
+      db
+        .selectFrom("replicas")
+        .select((eb) => [
+          eb.fn.countAll<number>().as("ready"),
+          sql<number | string | null>`sum(case when verified_ms >= ${sinceMs} then 1 else 0 end)`.as("verified"),
+          eb.fn.min<number | null>("verified_ms").as("oldest"),
+        ])
+        .where("state", "=", "READY")
+        .executeTakeFirstOrThrow(),
+    );
+    // MySQL gives sums as decimal text.
+    return { ready: row.ready, verified: Number(row.verified ?? 0), oldestMs: row.oldest ?? -1 };
+  }
+
+  markDamaged(
+    repositoryId: string,
+    nodeId: string,
+    reason: string,
+    nowMs: number,
+    options: { readonly byHand: boolean },
+  ): Promise<DamageOutcome> {
+    return this.#database.write(
+      async (trx) => {
+        const repository = await lockRepository(this.#database, trx, repositoryId);
+        if (repository === undefined) return "gone";
+        // Copies that are ahead of the store are what an adoption is to take over: all stay where they are.
+        if (repository.ahead_generation > repository.generation) return "only-copy";
+        const replicas = await trx
+          .selectFrom("replicas")
+          .select(["node_id", "state"])
+          .where("repository_id", "=", repositoryId)
+          .execute();
+        const mine = replicas.find(({ node_id }) => node_id === nodeId);
+        if (mine === undefined) return "gone";
+        if (mine.state === "QUARANTINED" && !options.byHand) return "gone";
+        const update = trx
+          .updateTable("replicas")
+          .where("repository_id", "=", repositoryId)
+          .where("node_id", "=", nodeId);
+        if (!replicas.some(({ node_id, state }) => node_id !== nodeId && state === "READY")) {
+          if (options.byHand) return "only-copy";
+          await update.set({ reason }).execute();
+          await refreshHealth(trx, [repositoryId]);
+          return "only-copy";
+        }
+        await update
+          .set({
+            state: "STALE",
+            damaged: 1,
+            generation: -1,
+            missed_generation: repository.generation === 0 ? -1 : repository.generation,
+            reason,
+            state_since_ms: nowMs,
+            verified_ms: -1,
+          })
+          .execute();
+        await refreshHealth(trx, [repositoryId]);
+        const told = { id: repositoryId, name: textOf(repository.name) };
+        await this.#events.append(trx, [{ kind: "replica-stale", repository: told, nodeId, detail: reason }]);
+        return "marked";
+      },
+      { idempotent: true },
+    );
+  }
+
+  async recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
+    await this.#database.write(
+      async (trx) => {
+        const repository = await lockRepository(this.#database, trx, repositoryId);
+        if (repository === undefined) return;
+        await trx
+          .updateTable("replicas")
+          .set({
+            damaged: 0,
+            state: "STALE",
+            generation: -1,
+            missed_generation: repository.generation === 0 ? -1 : repository.generation,
+            reason: sql<string>`case when state = 'READY' then 'moved aside' else reason end`,
+            state_since_ms: nowMs,
+            verified_ms: -1,
+          })
+          .where("repository_id", "=", repositoryId)
+          .where("node_id", "=", nodeId)
+          .where("state", "!=", "QUARANTINED")
+          .execute();
+        await refreshHealth(trx, [repositoryId]);
+      },
+      { idempotent: true },
+    );
+  }
+}

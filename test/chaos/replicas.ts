@@ -1,0 +1,189 @@
+/** The repositories and their replicas: what the cluster says of them, and what git finds on the disks. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { callApi, type RepositoryView } from "../support/api.ts";
+import { refsOfRemote, refsOnDisk } from "../support/git.ts";
+import type { Terminal } from "../support/terminal.ts";
+import { waitFor } from "../support/wait.ts";
+import type { Network } from "./network.ts";
+import type { ChaosServers } from "./servers.ts";
+
+export interface ReplicasOptions {
+  readonly servers: ChaosServers;
+  readonly network: Network;
+  readonly terminal: Terminal;
+  readonly wanted: number;
+}
+
+export interface ReplicaOnDisk {
+  readonly name: string;
+  readonly node: string;
+  readonly directory: string;
+}
+
+export class Replicas {
+  readonly #options: ReplicasOptions;
+  /** Why they were not whole when this was last asked. */
+  lastTrouble = "";
+
+  constructor(options: ReplicasOptions) {
+    this.#options = options;
+  }
+
+  /** Every replica of every repository is READY: has every object that was acknowledged. Its own refs may lag a little. */
+  async areReady(): Promise<boolean> {
+    return await this.#are((view) => this.#isReady(view));
+  }
+
+  /** Every replica of every repository is READY at the newest generation. */
+  async areWhole(): Promise<boolean> {
+    return await this.#are((view) => this.#isWhole(view));
+  }
+
+  async #are(wanted: (view: RepositoryView) => boolean): Promise<boolean> {
+    try {
+      const trouble = (await this.list()).filter((view) => !wanted(view)).map((view) => describe(view));
+      this.lastTrouble = trouble.slice(0, 5).join("; ");
+      return trouble.length === 0;
+    } catch (error) {
+      this.lastTrouble = String(error);
+      return false;
+    }
+  }
+
+  /** As areWhole, and none more than wanted: a surplus one is about to go. */
+  async areSettled(): Promise<boolean> {
+    if (!(await this.areWhole())) return false;
+    const surplus = (await this.list()).filter(({ nodes }) => nodes.length > this.#options.wanted);
+    this.lastTrouble = surplus.map(({ name, nodes }) => `${name} has ${nodes.length} replicas`).join("; ");
+    return surplus.length === 0;
+  }
+
+  async list(): Promise<readonly RepositoryView[]> {
+    const { network, servers } = this.#options;
+    let last: unknown;
+    for (const controller of servers.controllers) {
+      try {
+        const answer = await callApi(`${network.outsideUrl(controller)}/api/repos?limit=10000`, "GET");
+        assert.equal(answer.status, 200, JSON.stringify(answer.body));
+        return answer.body as RepositoryView[];
+      } catch (error) {
+        last = error;
+      }
+    }
+    throw last instanceof Error ? last : new Error("no controller answers");
+  }
+
+  /** The READY replicas of a node. */
+  async onNode(node: string): Promise<ReplicaOnDisk[]> {
+    return (await this.list()).flatMap((view) => this.onDisks(view)).filter((replica) => replica.node === node);
+  }
+
+  /** The READY replicas of a repository. */
+  onDisks(view: RepositoryView): ReplicaOnDisk[] {
+    const { network, servers } = this.#options;
+    return view.nodes.flatMap(({ url, status }) => {
+      const node = servers.nodes.find((name) => `http://${network.address(name)}` === url);
+      if (node === undefined || status !== "READY") return [];
+      const directory = join(servers.disk(node), "replicas", view.id.slice(-2), `${view.id}.git`);
+      return [{ name: view.name, node, directory }];
+    });
+  }
+
+  /** Has the cluster look at every replica of a repository; whether it can. */
+  async verify(name: string, limitMs: number): Promise<void> {
+    await waitFor(async () => (await this.#verifyOnce(name)) < 300, { what: `a verification of ${name}`, limitMs });
+  }
+
+  /** Whether there is such a thing as verify(). */
+  async canVerify(): Promise<boolean> {
+    const { network, servers } = this.#options;
+    const [controller = ""] = servers.controllers;
+    const answer = await callApi(`${network.outsideUrl(controller)}/api/openapi.json`, "GET");
+    return JSON.stringify(answer.body).includes("/verify");
+  }
+
+  /** Waits until all replicas of a repository are READY and git finds nothing wrong with them. */
+  async waitSound(name: string, limitMs: number): Promise<void> {
+    await waitFor(
+      async () => {
+        const view = (await this.list()).find((repository) => repository.name === name);
+        // It may have been deleted.
+        if (view === undefined) return true;
+        assert.ok(this.#isReady(view), describe(view));
+        assert.deepEqual(await this.unsound(view), []);
+        return true;
+      },
+      { what: `${name} to be healed`, limitMs },
+    );
+  }
+
+  /** What git finds wrong with the READY replicas of a repository: objects, and refs that differ from those told. */
+  async faultsOf(view: RepositoryView): Promise<string[]> {
+    const { terminal, network, servers } = this.#options;
+    const found = await this.unsound(view);
+    const told = await Promise.all(
+      servers.controllers.map((name) => refsOfRemote(terminal, `${network.outsideUrl(name)}/git/${view.name}.git`)),
+    );
+    const [refs = ""] = told;
+    if (told.some((other) => other !== refs)) found.push(`${view.name}: controllers tell different refs`);
+    for (const { node, directory } of this.onDisks(view)) {
+      const onDisk = await refsOnDisk(terminal, directory).catch((error: unknown) => String(error));
+      if (onDisk !== refs) found.push(`${view.name} on ${node}: diverged, on disk:\n${onDisk}\ntold:\n${refs}`);
+    }
+    return found;
+  }
+
+  /** What git finds wrong with the objects of the READY replicas of a repository, and with what its refs reach. */
+  async unsound(view: RepositoryView): Promise<string[]> {
+    const found: string[] = [];
+    for (const { node, directory } of this.onDisks(view)) {
+      if (!existsSync(directory)) {
+        found.push(`${view.name} on ${node}: says READY without a directory`);
+        continue;
+      }
+      for (const how of ["--connectivity-only", "--full"]) {
+        const { code, stdout, stderr } = await this.#options.terminal.run(
+          `git --git-dir='${directory}' fsck --no-progress --no-dangling ${how}`,
+        );
+        const said = (stdout + stderr).replaceAll(/^notice: .*\n/gm, "");
+        if (code !== 0 || said !== "") found.push(`${view.name} on ${node}: git fsck ${how} (${code}): ${said}`);
+      }
+    }
+    return found;
+  }
+
+  /** Those of the commits that a READY replica's ref does not reach. */
+  async missing(replica: ReplicaOnDisk, ref: string, commits: readonly string[]): Promise<string[]> {
+    const { code, stdout } = await this.#options.terminal.run(`git --git-dir='${replica.directory}' rev-list '${ref}'`);
+    const reached = new Set(code === 0 ? stdout.split("\n") : []);
+    return commits.filter((commit) => !reached.has(commit));
+  }
+
+  #isReady({ nodes }: RepositoryView): boolean {
+    return nodes.length >= this.#options.wanted && nodes.every(({ status }) => status === "READY");
+  }
+
+  #isWhole(view: RepositoryView): boolean {
+    return this.#isReady(view) && view.nodes.every(({ generation }) => generation === view.generation);
+  }
+
+  /** The status; 503 without an answer. */
+  async #verifyOnce(name: string): Promise<number> {
+    const { network, servers } = this.#options;
+    for (const controller of servers.controllers) {
+      try {
+        return (await callApi(`${network.outsideUrl(controller)}/api/repos/${name}/verify`, "POST")).status;
+      } catch {
+        // The other one may answer.
+      }
+    }
+    return 503;
+  }
+}
+
+function describe({ name, generation, nodes }: RepositoryView): string {
+  const states = nodes.map((node) => `${node.url} ${node.status} ${node.generation} ${node.reason}`);
+  return `${name} at ${generation}: ${states.join(", ")}`;
+}

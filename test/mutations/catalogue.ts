@@ -1,0 +1,178 @@
+/**
+ * Deliberate faults: each takes away what one of the guarantees (docs/guarantees.md) rests on, and a test must fail.
+ * `npm run mutations` makes them one at a time in a copy of the project.
+ */
+export interface Mutation {
+  readonly name: string;
+  /** Relative to the project. */
+  readonly file: string;
+  /** Occurs exactly once in the file. */
+  readonly find: string;
+  readonly replace: string;
+  /** The test file that must fail. */
+  readonly test: string;
+}
+
+export const mutations: readonly Mutation[] = [
+  {
+    name: "old value ignored",
+    file: "src/store/commit-rules.ts",
+    find: "if (stored === oldOid) return undefined;",
+    replace: "return undefined;",
+    test: "src/store/commit-rules.test.ts",
+  },
+  {
+    name: "atomic push committed in part",
+    file: "src/store/commit-rules.ts",
+    find: "if (atomic && refusals.some(",
+    replace: "if (!atomic && refusals.some(",
+    test: "src/store/commit-rules.test.ts",
+  },
+  {
+    name: "no quorum needed at the commit",
+    file: "src/store/sql/ref-transaction.ts",
+    find: "if (stagedReady < commit.writeQuorum)",
+    replace: "if (stagedReady < 0)",
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "a replica that missed a push stays READY",
+    file: "src/store/sql/ref-transaction.ts",
+    find: '.set({ state: "STALE", reason: `missed generation',
+    replace: '.set({ state: "READY", reason: `missed generation',
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "what was missed during a catch-up is forgotten",
+    file: "src/store/sql/ref-transaction.ts",
+    find: ".set({ missed_generation: generation })",
+    replace: ".set({ missed_generation: -1 })",
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "promoted too early",
+    file: "src/store/sql/replicas.ts",
+    find: 'replica?.state !== "PREPARING" || replica.missed_generation > fetchedGeneration',
+    replace: 'replica?.state !== "PREPARING"',
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "a push is committed twice when its answer was lost",
+    file: "src/store/sql/ref-transaction.ts",
+    find: "if (earlier !== undefined) return outcomeAgain(commit, earlier);",
+    replace: "",
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "one replica is enough for the quorum of staging",
+    file: "src/controller/staging-outcome.ts",
+    find: "best.ready.length >= writeQuorum",
+    replace: "best.ready.length >= 1",
+    test: "src/controller/staging-outcome.test.ts",
+  },
+  {
+    name: "a replica being filled counts for the quorum",
+    file: "src/controller/staging-outcome.ts",
+    find: "if (target.ready) group.ready.push(target.nodeId);",
+    replace: "group.ready.push(target.nodeId);",
+    test: "src/controller/staging-outcome.test.ts",
+  },
+  {
+    name: "an older ref snapshot is served",
+    file: "src/controller/ref-snapshot.ts",
+    find: "cached === undefined || cached.generation < generation",
+    replace: "cached === undefined",
+    test: "src/controller/ref-snapshot.test.ts",
+  },
+  {
+    name: "a gap in the ref log is applied over",
+    file: "src/node/apply.ts",
+    find: "if (generation < request.base) {",
+    replace: "if (generation < -1) {",
+    test: "src/node/server.test.ts",
+  },
+  {
+    name: "connectivity is not checked",
+    file: "src/node/connectivity.ts",
+    find: "  return walk.code === 0;",
+    replace: "  return true;",
+    test: "src/node/stage.test.ts",
+  },
+  {
+    name: "a pack that git finds bad is staged",
+    file: "src/node/stage.ts",
+    find: "if (refusal !== undefined && upload.bytes > 0) return refusal;",
+    replace: "",
+    test: "src/node/stage.test.ts",
+  },
+  {
+    name: "a disk that is older than confirmed is believed",
+    file: "src/store/sql/registration.ts",
+    find: "return generation < replica.generation;",
+    replace: "return false;",
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "a replica that is ahead of the store is not noticed",
+    file: "src/store/sql/registration.ts",
+    find: "if (generation <= row.generation) return [];",
+    replace: "return [];",
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "surplus is removed before the others are READY",
+    file: "src/controller/repair-plan.ts",
+    find: 'if (state === "QUARANTINED" || elsewhere < wanted) continue;',
+    replace: 'if (state === "QUARANTINED") continue;',
+    test: "src/controller/repair-plan.test.ts",
+  },
+  {
+    name: "a QUARANTINED replica is filled over",
+    file: "src/controller/repair-plan.ts",
+    find: 'replicas.filter(({ state }) => state === "STALE" || state === "PREPARING");',
+    replace: 'replicas.filter(({ state }) => state !== "READY");',
+    test: "src/controller/repair-plan.test.ts",
+  },
+  {
+    name: "a damaged copy is used to fill itself",
+    file: "src/controller/replica-catch-up.ts",
+    find: "if (replica.damaged && (await this.#moveDamagedAside(found, nodeId))) continue;",
+    replace: "",
+    test: "src/controller/scrub.test.ts",
+  },
+  {
+    name: "the only complete copy is taken out of service",
+    file: "src/store/sql/verification.ts",
+    find: 'if (!replicas.some(({ node_id, state }) => node_id !== nodeId && state === "READY")) {',
+    replace: "if (replicas.length === 0) {",
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "a copy aside is deleted without verified replicas elsewhere",
+    file: "src/controller/copies.ts",
+    find: 'state === "READY" && verifiedMs > movedMs && membership.get(nodeId)?.alive === true',
+    replace: 'state === "READY"',
+    test: "src/controller/scrub.test.ts",
+  },
+  {
+    name: "damage is overlooked",
+    file: "src/node/fsck.ts",
+    find: "return damage.slice(0, problemsMax)",
+    replace: "return damage.slice(0, 0)",
+    test: "src/node/verify.test.ts",
+  },
+  {
+    name: "retiring deletes",
+    file: "src/node/repositories.ts",
+    find: "await rename(directory, join(aside, `${id}.${this.#clock.nowMs()}.${word}.git`));",
+    replace: "await rm(directory, { recursive: true });",
+    test: "src/node/verify.test.ts",
+  },
+  {
+    name: "anybody may talk to a node",
+    file: "src/node/server.ts",
+    find: 'guarded.addHook("onRequest", requireClusterSecret(settings.secret));',
+    replace: "",
+    test: "src/node/server.test.ts",
+  },
+];

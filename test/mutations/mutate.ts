@@ -1,0 +1,53 @@
+/**
+ * `npm run mutations [-- PART-OF-A-NAME ...]`: makes each deliberate fault of catalogue.ts in a copy of the project and
+ * runs the test that must fail. Prints a line each; exits with 1 when one is not caught.
+ */
+import { execFile } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { mutations, type Mutation } from "./catalogue.ts";
+
+const root = join(import.meta.dirname, "..", "..");
+const copied = ["src", "test", "bin", "docs", "package.json", "tsconfig.json", "README.md"];
+const testMs = 10 * 60_000;
+
+const wanted = process.argv.slice(2);
+const chosen = mutations.filter(({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)));
+if (chosen.length === 0) throw new Error("no mutation has such a name");
+
+let caught = 0;
+for (const mutation of chosen) {
+  const failures = await failuresWith(mutation);
+  if (failures.length > 0) caught += 1;
+  const said = failures.length > 0 ? `caught by ${failures[0] ?? ""}` : "NOT CAUGHT";
+  process.stdout.write(`${failures.length > 0 ? "✔" : "✖"} ${mutation.name}: ${said}\n`);
+}
+process.stdout.write(`\n${caught} of ${chosen.length} mutations caught\n`);
+process.exitCode = caught === chosen.length ? 0 : 1;
+
+/** Names of the tests that failed. */
+async function failuresWith({ file, find, replace, test }: Mutation): Promise<string[]> {
+  const copy = mkdtempSync(join(tmpdir(), "gitmesh-mutation-"));
+  try {
+    for (const name of copied) cpSync(join(root, name), join(copy, name), { recursive: true });
+    symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+    const source = readFileSync(join(copy, file), "utf8");
+    // A function, so that "$" means nothing in the replacement.
+    writeFileSync(
+      join(copy, file),
+      source.replace(find, () => replace),
+    );
+    const output = await outputOf(copy, test);
+    return [...output.matchAll(/^ {2}✖ (.+)$/gm)].map(([, name = ""]) => name);
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+function outputOf(directory: string, test: string): Promise<string> {
+  const options = { cwd: directory, timeout: testMs, maxBuffer: 64 * 1024 * 1024 };
+  return new Promise((resolve) => {
+    execFile(process.execPath, ["test/run.ts", test], options, (_error, stdout) => resolve(stdout));
+  });
+}
