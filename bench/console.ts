@@ -1,0 +1,118 @@
+/**
+ * How soon the console's repositories page is usable with many repositories: from the address to the first rows, and
+ * from the last key of a search to its result. Not a test: it prints figures.
+ *
+ *   node bench/console.ts [--repositories 10000] [--runs 5]
+ *
+ * Starts a cluster of its own, writes the repositories into its database, and drives the system's Chromium.
+ */
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { parseArgs } from "node:util";
+import type { Browser } from "playwright-core";
+import { desktop, openBrowser } from "../test/support/browser.ts";
+import { startServers } from "../test/support/cluster.ts";
+import { waitFor } from "../test/support/wait.ts";
+
+const { values } = parseArgs({
+  options: { repositories: { type: "string", default: "10000" }, runs: { type: "string", default: "5" } },
+});
+const count = Number(values.repositories);
+const runs = Number(values.runs);
+
+const cluster = await startServers({ nodes: 3 });
+try {
+  cluster.servers.start("console");
+  await waitFor(async () => (await fetch(`${cluster.consoleUrl}/readyz`)).ok, { what: "the console", limitMs: 90_000 });
+  fill();
+  const browser = await openBrowser();
+  try {
+    const firstRows: number[] = [];
+    const searches: number[] = [];
+    for (let run = 0; run < runs; run += 1) {
+      const figures = await measure(browser);
+      firstRows.push(figures.firstRowsMs);
+      searches.push(figures.searchMs);
+    }
+    const shown = (list: number[]): string =>
+      `median ${list.toSorted((one, other) => one - other)[Math.floor(list.length / 2)]?.toFixed(0) ?? "-"} ms of ${list.map((ms) => ms.toFixed(0)).join(", ")}`;
+    console.log(`${count} repositories, ${runs} runs, nothing cached`);
+    console.log(`address to rows that can be clicked: ${shown(firstRows)} (aim: under 1000)`);
+    console.log(`last key of a search to its row:     ${shown(searches)}`);
+  } finally {
+    await browser.close();
+  }
+} finally {
+  await cluster.stop();
+}
+
+/** Rows as the controllers would write them; the replicas' directories are not needed to list them. */
+function fill(): void {
+  const database = new DatabaseSync(join(cluster.dataDirectory, "gitmesh.sqlite"), { timeout: 5000 });
+  const columns = (table: string): string[] =>
+    database
+      .prepare(`select name from pragma_table_info('${table}')`)
+      .all()
+      .map((row) => String(row["name"]));
+  const insert = (table: string) => {
+    const names = columns(table);
+    const statement = database.prepare(
+      `insert into ${table} (${names.join(", ")}) values (${names.map((name) => `:${name}`).join(", ")})`,
+    );
+    return (row: Readonly<Record<string, string | number | Uint8Array>>): void => {
+      statement.run(Object.fromEntries(names.map((name) => [name, row[name] ?? 0])));
+    };
+  };
+  const nodeIds = database
+    .prepare("select id from nodes")
+    .all()
+    .map((row) => String(row["id"]));
+  const repository = insert("repositories");
+  const replica = insert("replicas");
+  database.exec("begin");
+  for (let index = 1; index <= count; index += 1) {
+    const number = String(index).padStart(12, "0");
+    const id = `01900000-0000-7000-8000-${number}`;
+    repository({
+      id,
+      name: `team-${index % 97}/repository-${number.slice(-6)}`,
+      object_format: "sha1",
+      default_branch: Buffer.from("refs/heads/master"),
+      description: "",
+      replicas_wanted: 3,
+      created_ms: index,
+      pushed_ms: -1,
+      ahead_generation: -1,
+    });
+    for (const [position, nodeId] of nodeIds.entries()) {
+      const verified = { verified_ms: Date.now() };
+      replica({
+        ...verified,
+        repository_id: id,
+        node_id: nodeId,
+        position,
+        state: "READY",
+        missed_generation: -1,
+        reason: "",
+      });
+    }
+  }
+  database.exec("commit");
+  database.close();
+}
+
+async function measure(browser: Browser): Promise<{ firstRowsMs: number; searchMs: number }> {
+  const context = await browser.newContext({ baseURL: cluster.consoleUrl, viewport: desktop });
+  const page = await context.newPage();
+  let startedMs = performance.now();
+  await page.goto("/repositories", { waitUntil: "commit" });
+  await page.locator("tr.row-card a").first().waitFor();
+  const firstRowsMs = performance.now() - startedMs;
+  const wanted = String(1 + Math.floor(Math.random() * count)).padStart(6, "0");
+  await page.getByLabel("Search by name").fill(`repository-${wanted}`);
+  startedMs = performance.now();
+  await page.locator(`tr.row-card a:text("repository-${wanted}")`).waitFor();
+  const searchMs = performance.now() - startedMs;
+  await context.close();
+  return { firstRowsMs, searchMs };
+}
