@@ -43,6 +43,11 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   const writer = kyselyOver(openWriter, { ...limits, sessionsMax: 1 }, clock);
   const openReader = async (): Promise<Session> => new SqliteSession(file, true);
   const reader = memory ? writer : kyselyOver(openReader, { ...limits, sessionsMax: readersMax }, clock);
+  return sqliteEngine(writer, reader);
+}
+
+/** An engine over anything whose sessions understand SQLite's SQL. */
+export function sqliteEngine(writer: Kysely<Schema>, reader: Kysely<Schema>): Engine {
   return {
     kind: "sqlite",
     name: "SQLite",
@@ -54,15 +59,26 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   };
 }
 
-function kyselyOver(open: () => Promise<Session>, limits: PoolLimits, clock: Clock): Kysely<Schema> {
+/** A pool of the sessions that `open` gives. */
+export function kyselyOver(open: () => Promise<Session>, limits: PoolLimits, clock: Clock): Kysely<Schema> {
   return new Kysely<Schema>({
     dialect: {
       createDriver: () => new SessionPool(open, limits, clock),
-      createAdapter: () => new SqliteAdapter(),
+      createAdapter: () => new PooledSqliteAdapter(),
       createQueryCompiler: () => new SqliteQueryCompiler(),
       createIntrospector: (db) => new SqliteIntrospector(db),
     },
   });
+}
+
+/**
+ * Kysely takes SQLite for a single connection and puts a lock of its own around it, which would let readers wait for
+ * each other and which it never opens again once a connection could not be had. The pool is what bounds connections.
+ */
+class PooledSqliteAdapter extends SqliteAdapter {
+  override get supportsMultipleConnections(): boolean {
+    return true;
+  }
 }
 
 class SqliteSession implements Session {

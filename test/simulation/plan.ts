@@ -1,0 +1,88 @@
+/** What a seed stands for: how large the cluster is, what goes wrong in it and how often. */
+import { controllerSettingsSchema, type ControllerSettings } from "../../src/base/settings.ts";
+import type { NetworkFaults } from "./network.ts";
+import type { Random } from "./random.ts";
+
+export const faultKinds = [
+  "node-killed",
+  "node-power-loss",
+  "controller-killed",
+  "killed-at-a-step",
+  "paused",
+  "partition",
+  "one-way-partition",
+  "node-cut-off",
+  "bad-network",
+  "clock-jump",
+  "store-unreachable",
+  "store-breaks",
+  "commit-unknown",
+  "disk-lost",
+  "disk-slow",
+  "disk-full",
+  "bit-rot",
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+export interface Plan {
+  readonly nodes: number;
+  readonly controllers: number;
+  readonly clients: number;
+  readonly repositories: number;
+  readonly replicas: number;
+  /** How long faults happen and clients work, ms. */
+  readonly durationMs: number;
+  /** Mean time between two operations of a client, ms. */
+  readonly thinkMs: number;
+  readonly faults: readonly FaultKind[];
+  /** Mean time between two faults, ms. */
+  readonly faultEveryMs: number;
+  readonly network: NetworkFaults;
+  /** Probability that a statement takes time. */
+  readonly storeSlowness: number;
+  /** Clocks differ by up to so much, ms. */
+  readonly skewMs: number;
+  readonly settings: ControllerSettings;
+}
+
+export function planOf(random: Random): Plan {
+  const nodes = random.pick([3, 3, 3, 4, 4, 5]);
+  const calm = random.chance(0.05);
+  // Few kinds at a time, others in other seeds: together they would hide each other.
+  const share = random.pick([0.15, 0.3, 0.6, 1]);
+  return {
+    nodes,
+    controllers: random.pick([1, 2, 2, 2, 3]),
+    clients: random.pick([2, 3, 3, 4]),
+    repositories: random.pick([1, 1, 2]),
+    replicas: random.pick([3, 3, 3, 3, 2]),
+    durationMs: random.between(4000, 14_000),
+    thinkMs: random.pick([200, 500, 1000]),
+    faults: calm ? [] : faultKinds.filter(() => random.chance(share)),
+    faultEveryMs: random.pick([600, 1500, 3000]),
+    network: {
+      loss: random.pick([0, 0, 0, 0.002, 0.02]),
+      duplication: random.pick([0, 0, 0.05]),
+      straggling: random.pick([0, 0, 0.003, 0.02]),
+      delayMs: random.pick([0.5, 2, 20]),
+    },
+    storeSlowness: random.pick([0.02, 0.2]),
+    skewMs: random.pick([0, 500, 8000]),
+    settings: settingsOf(random),
+  };
+}
+
+/** Shorter than the defaults, so that in a short time much happens. */
+function settingsOf(random: Random): ControllerSettings {
+  return controllerSettingsSchema.parse({
+    secret: "the secret of the simulation",
+    heartbeatIntervalMs: 1500,
+    nodeTimeoutMs: 5000,
+    repairGraceMs: random.pick([8000, 12_000, 600_000]),
+    repairIntervalMs: 1500,
+    leaseMs: 6000,
+    nodeIdleMs: random.pick([1000, 4000]),
+    applyMs: random.pick([500, 2500]),
+    refLogKeep: random.pick([3, 10_000, 10_000]),
+  });
+}

@@ -1,0 +1,147 @@
+/** One seed: a cluster, its clients and its faults, then healing, then what must be true in the end. */
+import { Client } from "./client.ts";
+import { Cluster } from "./cluster.ts";
+import type { SimulatedDatabase } from "./database.ts";
+import { Nemesis } from "./nemesis.ts";
+import { planOf, type FaultKind } from "./plan.ts";
+import { Process } from "./process.ts";
+import { Random } from "./random.ts";
+import { Simulation, type TraceOptions } from "./simulation.ts";
+
+export interface SeedResult {
+  readonly seed: number;
+  readonly violations: readonly string[];
+  /** Of the trace, when it was asked for. */
+  readonly traceHash: string;
+  readonly simulatedMs: number;
+  /** From healing until every replica was READY and up to date, ms. */
+  readonly settledMs: number;
+  /** Ref changes by what was told about them, reads, commits looked at. */
+  readonly counts: Readonly<Record<string, number>>;
+  readonly faults: ReadonlyMap<FaultKind, number>;
+}
+
+/** Backing off takes up to a minute. */
+const settleMsMax = 180_000;
+const startMsMax = 30_000;
+
+/** Longer than a controller holds a failure against a node. */
+const suspicionMs = 3500;
+
+/** What nobody waited for and failed: a bug wherever it comes from. */
+let onUnhandled: ((reason: unknown) => void) | undefined;
+process.on("unhandledRejection", (reason) => {
+  if (onUnhandled === undefined) throw reason as Error;
+  onUnhandled(reason);
+});
+
+export async function runSeed(seed: number, database: SimulatedDatabase, trace: TraceOptions): Promise<SeedResult> {
+  database.empty();
+  const random = new Random(seed);
+  const plan = planOf(random.fork());
+  const sim = new Simulation(trace);
+  const { settings, ...rest } = plan;
+  sim.trace(`seed ${seed}: ${JSON.stringify(rest)}`);
+  const cluster = new Cluster(sim, database, plan, random.fork());
+  const { invariants, history } = cluster;
+  onUnhandled = (reason) => invariants.violated(`unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}`);
+  for (const place of cluster.controllers) cluster.startController(place);
+  for (const node of cluster.nodes) cluster.startNode(node);
+
+  const names: string[] = [];
+  const clientRandom = random.fork();
+  const clients = Array.from({ length: plan.clients }, (_, index) => {
+    const process = new Process(`client-${index + 1}`, sim);
+    process.start();
+    const { network, objects, controllers } = cluster;
+    const shared = { network, objects, history, invariants, settings, controllers, names };
+    return new Client({ ...shared, process, random: clientRandom.fork(), thinkMs: plan.thinkMs });
+  });
+
+  await createRepositories(cluster, plan.repositories, names);
+  Object.assign(cluster.network.faults, plan.network);
+  const nemesis = new Nemesis(cluster, random.fork());
+  nemesis.start();
+  let working = clients.length;
+  for (const client of clients) {
+    void client.run().then(() => {
+      working -= 1;
+    });
+  }
+  await sim.run(sim.nowMs + plan.durationMs);
+  nemesis.stop();
+  cluster.heal();
+  sim.trace("healed");
+  const healedMs = sim.nowMs;
+  for (const client of clients) client.stop();
+  const settledMs = await settle(cluster, () => working === 0, healedMs);
+  if (settledMs !== undefined) await readAndPush(cluster, clients[0], clients[1]);
+  invariants.look();
+  for (const violation of history.violations()) invariants.violated(violation);
+  onUnhandled = undefined;
+  const counts = { ...history.counts, looks: invariants.looks, completeReplicas: invariants.completeReplicas };
+  return {
+    seed,
+    violations: invariants.violations,
+    traceHash: sim.traceHash(),
+    simulatedMs: sim.nowMs,
+    settledMs: settledMs ?? Infinity,
+    counts,
+    faults: nemesis.counts,
+  };
+}
+
+async function createRepositories(cluster: Cluster, count: number, names: string[]): Promise<void> {
+  const { sim, plan, controllers, invariants } = cluster;
+  await sim.run(1000);
+  const [place] = controllers;
+  void (async () => {
+    while (names.length < count) {
+      const name = `repository-${names.length + 1}`;
+      try {
+        await place?.controller?.create(name, plan.replicas);
+        names.push(name);
+      } catch {
+        // The nodes are not all registered yet.
+        await place?.process.pauseFor(200);
+      }
+    }
+  })();
+  await sim.run(startMsMax, () => names.length === count);
+  if (names.length < count) invariants.violated("the repositories could not be created");
+}
+
+/** Time until nothing is left to be mended; undefined, and a violation, when it takes too long. */
+async function settle(cluster: Cluster, clientsAreDone: () => boolean, healedMs: number): Promise<number | undefined> {
+  const { sim, invariants } = cluster;
+  await sim.run(healedMs + settleMsMax, clientsAreDone);
+  if (!clientsAreDone()) invariants.violated("a client got neither an answer nor a timeout");
+  let reason = cluster.unsettled();
+  while (reason !== undefined && sim.nowMs < healedMs + settleMsMax) {
+    await sim.run(sim.nowMs + 500);
+    reason = cluster.unsettled();
+  }
+  if (reason === undefined) return sim.nowMs - healedMs;
+  invariants.violated(`not healed after ${settleMsMax / 1000} s: ${reason}`);
+  return undefined;
+}
+
+/** What was acknowledged must be there to be read, and the next push must be taken. */
+async function readAndPush(cluster: Cluster, reader: Client | undefined, writer: Client | undefined): Promise<void> {
+  const { sim, invariants } = cluster;
+  // A controller that was in trouble with a node leaves it out for some seconds.
+  await sim.run(sim.nowMs + suspicionMs);
+  for (const { name } of invariants.committed()) {
+    let done = false;
+    void (async () => {
+      for (const client of [reader, writer]) {
+        if ((await client?.read(name)) !== true) invariants.violated(`${name} cannot be read in the end`);
+      }
+      if ((await writer?.write(name)) !== true) invariants.violated(`${name} takes no push in the end`);
+      if ((await reader?.read(name)) !== true) invariants.violated(`${name} cannot be read in the end`);
+      done = true;
+    })();
+    await sim.run(sim.nowMs + 60_000, () => done);
+    if (!done) invariants.violated(`${name} does not answer in the end`);
+  }
+}
