@@ -74,9 +74,8 @@ export class Client {
     try {
       const { found, refs } = await this.#call("read", async (controller) => {
         const found = await controller.find(name);
-        const from = invariants.generationOf(found.repository.id);
         const refs = await controller.read(found);
-        invariants.checkRead(found.repository.id, refs, from);
+        invariants.checkRead(found.repository.id, refs, invoked);
         return { found, refs };
       });
       this.#seen.set(name, new Map(refs));

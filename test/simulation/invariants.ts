@@ -48,8 +48,8 @@ export class Invariants {
   readonly #nodes: readonly SimulatedNode[];
   #replicas: ReadonlyMap<string, readonly ReplicaRow[]> = new Map();
   #refs: ReadonlyMap<string, ReadonlyMap<RefName, ObjectId>> = new Map();
-  /** The refs at each generation, by repository. */
-  readonly #refsAt = new Map<string, string[]>();
+  /** The refs of each generation and the moment of its commit, by repository. */
+  readonly #generations = new Map<string, { readonly refs: string; readonly step: number }[]>();
   readonly #closures = new Map<string, { readonly refs: string; readonly objects: ReadonlySet<ObjectId> }>();
 
   constructor(sim: Simulation, database: SimulatedDatabase, objects: Objects, nodes: readonly SimulatedNode[]) {
@@ -100,18 +100,13 @@ export class Invariants {
     }
   }
 
-  /** The newest generation of a repository; -1 when there is none. */
-  generationOf(repositoryId: string): number {
-    return (this.#refsAt.get(repositoryId)?.length ?? 0) - 1;
-  }
-
-  /** A read's answer must be the refs of one generation, at least `from` (what was committed when it began). */
-  checkRead(repositoryId: string, refs: ReadonlyMap<RefName, ObjectId>, from: number): void {
+  /** A read's answer must be the refs of one generation that was not yet replaced when it began, at `invoked`. */
+  checkRead(repositoryId: string, refs: ReadonlyMap<RefName, ObjectId>, invoked: number): void {
     const answer = signature(refs);
-    const candidates = this.#refsAt.get(repositoryId)?.slice(Math.max(0, from)) ?? [];
-    if (!candidates.includes(answer)) {
-      this.violated(`a read of ${repositoryId} that began at generation ${from} gave the refs of none since: ${answer}`);
-    }
+    const known = this.#generations.get(repositoryId) ?? [];
+    const current = known.findLastIndex(({ step }) => step < invoked);
+    if (known.slice(Math.max(0, current)).some((generation) => generation.refs === answer)) return;
+    this.violated(`a read of ${repositoryId} that began at generation ${current} gave the refs of none since: ${answer}`);
   }
 
   /** The write quorum must hold durably what was acknowledged; disks that were lost since `sinceStep` count too. */
@@ -139,12 +134,12 @@ export class Invariants {
   }
 
   #noteGeneration(state: CommittedState, refs: string): void {
-    const known = this.#refsAt.get(state.id) ?? [];
-    this.#refsAt.set(state.id, known);
-    if (known.length === state.generation) known.push(refs);
+    const known = this.#generations.get(state.id) ?? [];
+    this.#generations.set(state.id, known);
+    if (known.length === state.generation) known.push({ refs, step: this.#sim.step });
     else if (known.length !== state.generation + 1) {
       this.violated(`the generation of ${state.id} went from ${known.length - 1} to ${state.generation}`);
-    } else if (known[state.generation] !== refs) {
+    } else if (known.at(-1)?.refs !== refs) {
       this.violated(`refs of ${state.id} changed without a new generation`);
     }
   }

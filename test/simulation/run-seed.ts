@@ -25,8 +25,8 @@ export interface SeedResult {
 const settleMsMax = 180_000;
 const startMsMax = 30_000;
 
-/** Longer than a controller holds a failure against a node. */
-const suspicionMs = 3500;
+/** Longer than a controller waits for a statement that hangs, and after that holds a failure against a node. */
+const afterwardsMs = 20_000;
 
 /** What nobody waited for and failed: a bug wherever it comes from. */
 let onUnhandled: ((reason: unknown) => void) | undefined;
@@ -75,7 +75,7 @@ export async function runSeed(seed: number, database: SimulatedDatabase, trace: 
   const healedMs = sim.nowMs;
   for (const client of clients) client.stop();
   const settledMs = await settle(cluster, () => working === 0, healedMs);
-  if (settledMs !== undefined) await readAndPush(cluster, clients[0], clients[1]);
+  if (settledMs !== undefined) await readAndPush(cluster, healedMs, clients[0], clients[1]);
   invariants.look();
   for (const violation of history.violations()) invariants.violated(violation);
   onUnhandled = undefined;
@@ -127,10 +127,14 @@ async function settle(cluster: Cluster, clientsAreDone: () => boolean, healedMs:
 }
 
 /** What was acknowledged must be there to be read, and the next push must be taken. */
-async function readAndPush(cluster: Cluster, reader: Client | undefined, writer: Client | undefined): Promise<void> {
+async function readAndPush(
+  cluster: Cluster,
+  healedMs: number,
+  reader: Client | undefined,
+  writer: Client | undefined,
+): Promise<void> {
   const { sim, invariants } = cluster;
-  // A controller that was in trouble with a node leaves it out for some seconds.
-  await sim.run(sim.nowMs + suspicionMs);
+  await sim.run(Math.max(sim.nowMs, healedMs + afterwardsMs));
   for (const { name } of invariants.committed()) {
     let done = false;
     void (async () => {
