@@ -2,7 +2,6 @@
  * A client: reads, pushes with the old values that it knows, creates, deletes and renames repositories, and writes
  * down what it asked, when, and what it was told. It knows nothing but answers.
  */
-import { writeQuorumOf, type ControllerSettings } from "../../src/base/settings.ts";
 import type { ObjectId, RefName } from "../../src/protocol/ref-name.ts";
 import type { RepositoryWithReplicas } from "../../src/store/store.ts";
 import { changedNothing, type PushCommand, type PushReport, type PushRequest, type SimulatedController } from "./controller.ts";
@@ -20,10 +19,13 @@ export interface ClientOptions {
   readonly random: Random;
   readonly history: History;
   readonly invariants: Invariants;
-  readonly settings: ControllerSettings;
   readonly thinkMs: number;
+  /** Share of its operations that change repositories as a whole. */
+  readonly administration: number;
   /** The controllers' processes and, of each, what runs in it now. */
   readonly controllers: readonly { readonly process: Process; controller: SimulatedController | undefined }[];
+  /** How many replicas a repository may be given. */
+  readonly replicaCounts: readonly number[];
   /** Names of repositories that may be there. */
   readonly names: string[];
 }
@@ -53,6 +55,10 @@ export class Client {
     }
   }
 
+  pause(ms: number): Promise<void> {
+    return this.#options.process.pauseFor(ms);
+  }
+
   stop(): void {
     this.#working = false;
   }
@@ -61,10 +67,10 @@ export class Client {
     const { random, names } = this.#options;
     const name = random.pick(names);
     const dice = random.next();
-    if (dice < 0.25) await this.read(name);
-    else if (dice < 0.3) await this.#clone(name);
-    else if (dice < 0.96) await this.#push(name);
-    else await this.#administer(name);
+    if (dice < this.#options.administration) await this.#administer(name);
+    else if (dice < 0.4) await this.read(name);
+    else if (dice < 0.45) await this.#clone(name);
+    else await this.#push(name);
   }
 
   /** Asks for the refs; false when there was no answer. */
@@ -116,7 +122,7 @@ export class Client {
   }
 
   async #send(name: string, seen: Map<RefName, ObjectId>, push: PushRequest): Promise<void> {
-    const { random, history, invariants, settings, process } = this.#options;
+    const { random, history, invariants, process } = this.#options;
     const invoked = history.now();
     const step = process.sim.step;
     const asked: { found?: RepositoryWithReplicas } = {};
@@ -129,7 +135,8 @@ export class Client {
         const answer = await controller.push(found, push);
         const accepted = push.commands.filter((command) => isAccepted(answer, command));
         const values = accepted.flatMap(({ newOid }) => (newOid === null ? [] : [newOid]));
-        const quorum = writeQuorumOf(found.repository.replicasWanted, settings.writeQuorum);
+        const wanted = found.repository.replicasWanted;
+        const quorum = wanted <= 2 ? 1 : Math.floor(wanted / 2) + 1;
         invariants.checkAcknowledged(found.repository.id, values, quorum, step);
         return answer;
       });
@@ -195,10 +202,11 @@ export class Client {
   async #administer(name: string): Promise<void> {
     const { random, names, process } = this.#options;
     const fresh = `${process.name}-${this.#operation}`;
-    const kind = random.pick(["create", "delete", "rename", "replicas", "branch"] as const);
+    const kind = random.pick(["create", "delete", "rename", "replicas", "replicas", "branch"] as const);
     try {
       await this.#call(`${kind} ${name}`, async (controller) => {
-        if (kind === "create") return controller.create(fresh, random.pick([2, 3]));
+        const replicas = random.pick(this.#options.replicaCounts);
+        if (kind === "create") return controller.create(fresh, replicas);
         const found = await controller.find(name);
         switch (kind) {
           case "delete":
@@ -208,7 +216,7 @@ export class Client {
           case "rename":
             return controller.update(found, { name: fresh });
           case "replicas":
-            return controller.update(found, { replicasWanted: random.pick([2, 3]) });
+            return controller.update(found, { replicasWanted: replicas });
           case "branch":
             return controller.update(found, { defaultBranch: random.pick(["refs/heads/main", "refs/heads/other"]) });
         }

@@ -53,7 +53,7 @@ export class Nemesis {
 
   /** Returns what undoes it; undefined when it cannot be done now. */
   #inflict(kind: FaultKind): (() => void) | undefined {
-    const { controllers, nodes, network, plan } = this.#cluster;
+    const { controllers, nodes, network } = this.#cluster;
     const random = this.#random;
     const place = random.pick(controllers);
     const node = random.pick(nodes);
@@ -131,7 +131,7 @@ export class Nemesis {
           node.diskFull = false;
         };
       case "bit-rot":
-        return plan.replicas > 2 && this.#mayDamage() ? this.#rot() : undefined;
+        return this.#mayDamage() ? this.#rot() : undefined;
     }
   }
 

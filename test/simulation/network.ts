@@ -76,7 +76,7 @@ export class Network {
         return;
       }
       to.deliver(to.incarnation, () => {
-        this.#sim.trace(`${from.name} > ${to.name} ${what}`);
+        if (this.#sim.isTraced) this.#sim.trace(`${from.name} > ${to.name} ${what}`);
         to.beforeStep();
         if (to.running) arrive();
       });

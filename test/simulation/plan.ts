@@ -30,10 +30,14 @@ export interface Plan {
   readonly clients: number;
   readonly repositories: number;
   readonly replicas: number;
+  /** How many replicas a repository may be given later. */
+  readonly replicaCounts: readonly number[];
   /** How long faults happen and clients work, ms. */
   readonly durationMs: number;
   /** Mean time between two operations of a client, ms. */
   readonly thinkMs: number;
+  /** Share of a client's operations that create, delete, rename and change repositories. */
+  readonly administration: number;
   readonly faults: readonly FaultKind[];
   /** Mean time between two faults, ms. */
   readonly faultEveryMs: number;
@@ -50,15 +54,20 @@ export function planOf(random: Random): Plan {
   const calm = random.chance(0.05);
   // Few kinds at a time, others in other seeds: together they would hide each other.
   const share = random.pick([0.15, 0.3, 0.6, 1]);
+  const faults = faultKinds.filter(() => random.chance(share));
+  // A quorum of one survives no lost disk.
+  const damages = faults.includes("disk-lost") || faults.includes("bit-rot");
   return {
     nodes,
     controllers: random.pick([1, 2, 2, 2, 3]),
     clients: random.pick([2, 3, 3, 4]),
     repositories: random.pick([1, 1, 2]),
-    replicas: random.pick([3, 3, 3, 3, 2]),
+    replicas: damages ? 3 : random.pick([3, 3, 3, 2]),
+    replicaCounts: damages ? [3, nodes] : [2, 3, nodes],
     durationMs: random.between(4000, 14_000),
     thinkMs: random.pick([200, 500, 1000]),
-    faults: calm ? [] : faultKinds.filter(() => random.chance(share)),
+    administration: random.pick([0.03, 0.03, 0.2]),
+    faults: calm ? [] : faults,
     faultEveryMs: random.pick([600, 1500, 3000]),
     network: {
       loss: random.pick([0, 0, 0, 0.002, 0.02]),
@@ -76,11 +85,11 @@ export function planOf(random: Random): Plan {
 function settingsOf(random: Random): ControllerSettings {
   return controllerSettingsSchema.parse({
     secret: "the secret of the simulation",
-    heartbeatIntervalMs: 1500,
-    nodeTimeoutMs: 5000,
-    repairGraceMs: random.pick([8000, 12_000, 600_000]),
-    repairIntervalMs: 1500,
-    leaseMs: 6000,
+    heartbeatIntervalMs: 2500,
+    nodeTimeoutMs: 7000,
+    repairGraceMs: random.pick([9000, 12_000, 600_000]),
+    repairIntervalMs: 2000,
+    leaseMs: 9000,
     nodeIdleMs: random.pick([1000, 4000]),
     applyMs: random.pick([500, 2500]),
     refLogKeep: random.pick([3, 10_000, 10_000]),

@@ -26,7 +26,7 @@ const settleMsMax = 180_000;
 const startMsMax = 30_000;
 
 /** Longer than a controller waits for a statement that hangs, and after that holds a failure against a node. */
-const afterwardsMs = 20_000;
+const afterwardsMs = 25_000;
 
 /** What nobody waited for and failed: a bug wherever it comes from. */
 let onUnhandled: ((reason: unknown) => void) | undefined;
@@ -40,8 +40,7 @@ export async function runSeed(seed: number, database: SimulatedDatabase, trace: 
   const random = new Random(seed);
   const plan = planOf(random.fork());
   const sim = new Simulation(trace);
-  const { settings, ...rest } = plan;
-  sim.trace(`seed ${seed}: ${JSON.stringify(rest)}`);
+  sim.trace(`seed ${seed}: ${JSON.stringify(plan)}`);
   const cluster = new Cluster(sim, database, plan, random.fork());
   const { invariants, history } = cluster;
   onUnhandled = (reason) => invariants.violated(`unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}`);
@@ -54,8 +53,9 @@ export async function runSeed(seed: number, database: SimulatedDatabase, trace: 
     const process = new Process(`client-${index + 1}`, sim);
     process.start();
     const { network, objects, controllers } = cluster;
-    const shared = { network, objects, history, invariants, settings, controllers, names };
-    return new Client({ ...shared, process, random: clientRandom.fork(), thinkMs: plan.thinkMs });
+    const { thinkMs, administration, replicaCounts } = plan;
+    const shared = { network, objects, history, invariants, controllers, names };
+    return new Client({ ...shared, process, random: clientRandom.fork(), thinkMs, administration, replicaCounts });
   });
 
   await createRepositories(cluster, plan.repositories, names);
@@ -75,7 +75,7 @@ export async function runSeed(seed: number, database: SimulatedDatabase, trace: 
   const healedMs = sim.nowMs;
   for (const client of clients) client.stop();
   const settledMs = await settle(cluster, () => working === 0, healedMs);
-  if (settledMs !== undefined) await readAndPush(cluster, healedMs, clients[0], clients[1]);
+  if (settledMs !== undefined) await readAndPush(cluster, clients[0], clients[1]);
   invariants.look();
   for (const violation of history.violations()) invariants.violated(violation);
   onUnhandled = undefined;
@@ -118,7 +118,9 @@ async function settle(cluster: Cluster, clientsAreDone: () => boolean, healedMs:
   if (!clientsAreDone()) invariants.violated("a client got neither an answer nor a timeout");
   let reason = cluster.unsettled();
   while (reason !== undefined && sim.nowMs < healedMs + settleMsMax) {
-    await sim.run(sim.nowMs + 500);
+    const seen = invariants.looks;
+    await sim.run(Math.min(sim.nowMs + 5000, healedMs + settleMsMax), () => invariants.looks > seen);
+    await sim.run(sim.nowMs + 100);
     reason = cluster.unsettled();
   }
   if (reason === undefined) return sim.nowMs - healedMs;
@@ -127,25 +129,27 @@ async function settle(cluster: Cluster, clientsAreDone: () => boolean, healedMs:
 }
 
 /** What was acknowledged must be there to be read, and the next push must be taken. */
-async function readAndPush(
-  cluster: Cluster,
-  healedMs: number,
-  reader: Client | undefined,
-  writer: Client | undefined,
-): Promise<void> {
+async function readAndPush(cluster: Cluster, reader: Client | undefined, writer: Client | undefined): Promise<void> {
   const { sim, invariants } = cluster;
-  await sim.run(Math.max(sim.nowMs, healedMs + afterwardsMs));
   for (const { name } of invariants.committed()) {
+    const eventually = async (what: string, attempt: () => Promise<boolean> | undefined): Promise<void> => {
+      const endMs = sim.nowMs + afterwardsMs;
+      while ((await attempt()) !== true) {
+        if (sim.nowMs > endMs) {
+          invariants.violated(`${name} ${what} in the end`);
+          return;
+        }
+        await writer?.pause(1000);
+      }
+    };
     let done = false;
     void (async () => {
-      for (const client of [reader, writer]) {
-        if ((await client?.read(name)) !== true) invariants.violated(`${name} cannot be read in the end`);
-      }
-      if ((await writer?.write(name)) !== true) invariants.violated(`${name} takes no push in the end`);
-      if ((await reader?.read(name)) !== true) invariants.violated(`${name} cannot be read in the end`);
+      for (const client of [reader, writer]) await eventually("cannot be read", () => client?.read(name));
+      await eventually("takes no push", () => writer?.write(name));
+      await eventually("cannot be read", () => reader?.read(name));
       done = true;
     })();
-    await sim.run(sim.nowMs + 60_000, () => done);
+    await sim.run(sim.nowMs + 4 * afterwardsMs, () => done);
     if (!done) invariants.violated(`${name} does not answer in the end`);
   }
 }
