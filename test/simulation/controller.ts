@@ -6,16 +6,20 @@ import { Readable } from "node:stream";
 import { GitmeshError, type ErrorCode } from "../../src/base/errors.ts";
 import { writeQuorumOf, type ControllerSettings } from "../../src/base/settings.ts";
 import { ReplicaApplier } from "../../src/controller/apply.ts";
+import { Copies } from "../../src/controller/copies.ts";
 import { LeaseKeeper } from "../../src/controller/lease.ts";
 import { Membership } from "../../src/controller/membership.ts";
+import { NodeInventory } from "../../src/controller/node-inventory.ts";
 import { Orphans } from "../../src/controller/orphans.ts";
 import { ReceivePack } from "../../src/controller/receive-pack.ts";
 import { RefSnapshots } from "../../src/controller/ref-snapshot.ts";
 import { Repair } from "../../src/controller/repair.ts";
 import { ReplicaCatchUp } from "../../src/controller/replica-catch-up.ts";
+import { ReplicaVerification } from "../../src/controller/replica-verification.ts";
 import { RepositoryChanges } from "../../src/controller/repository-changes.ts";
 import { RepositoryCreation } from "../../src/controller/repository-creation.ts";
 import { routeWrite } from "../../src/controller/router.ts";
+import { Scrub } from "../../src/controller/scrub.ts";
 import { UploadPack } from "../../src/controller/upload-pack.ts";
 import type { HeartbeatRequest, RegisterRequest } from "../../src/protocol/node-api.ts";
 import { delimPkt, flushPkt, pktLine } from "../../src/protocol/pkt-line.ts";
@@ -64,6 +68,8 @@ export interface PushReport {
   readonly refusals: ReadonlyMap<RefName, string | undefined>;
 }
 
+const suspectAgainMs = 5000;
+
 /** One start of a controller. */
 export class SimulatedController {
   readonly #process: Process;
@@ -77,8 +83,7 @@ export class SimulatedController {
   readonly #creation: RepositoryCreation;
   readonly #changes: RepositoryChanges;
   readonly #orphans: Orphans;
-  readonly #lease: LeaseKeeper;
-  readonly #repair: Repair;
+  readonly #background: readonly { run(signal: AbortSignal): Promise<void> }[];
   #requests = 0;
 
   constructor(options: ControllerOptions) {
@@ -96,11 +101,17 @@ export class SimulatedController {
     this.#receivePack = new ReceivePack({ ...shared, applier });
     this.#creation = new RepositoryCreation(shared);
     this.#changes = new RepositoryChanges(shared);
-    this.#orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
+    const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
+    const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
     const holder = `${process.name} ${clock.uuid()}`;
-    this.#lease = new LeaseKeeper({ store, clock, log, name: "repair", holder, leaseMs });
+    const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder, leaseMs });
     const catchUp = new ReplicaCatchUp({ ...shared, applier });
-    this.#repair = new Repair({ ...shared, applier, catchUp, lease: this.#lease });
+    const repair = new Repair({ ...shared, applier, catchUp, lease });
+    const verification = new ReplicaVerification(shared);
+    const scrub = new Scrub({ ...shared, verification, lease });
+    const copies = new Copies({ ...shared, lease });
+    this.#background = [membership, lease, repair, scrub, copies, inventory, orphans];
+    this.#orphans = orphans;
     this.#process = process;
     this.#clock = clock;
     this.#settings = settings;
@@ -120,7 +131,7 @@ export class SimulatedController {
         await this.#clock.sleep(500);
       }
     }
-    await Promise.all([this.#membership, this.#lease, this.#repair, this.#orphans].map((part) => part.run(never)));
+    await Promise.all(this.#background.map((part) => part.run(never)));
   }
 
   // What nodes call (cluster-route.ts).
@@ -136,7 +147,10 @@ export class SimulatedController {
   }
 
   async heartbeat(body: HeartbeatRequest): Promise<{ readonly register: boolean }> {
-    const known = await this.#store.recordHeartbeat({ ...body, nowMs: this.#clock.nowMs() });
+    const nowMs = this.#clock.nowMs();
+    const { suspects: repositoryIds = [], ...heartbeat } = body;
+    const suspects = { repositoryIds, verifiedBeforeMs: nowMs - suspectAgainMs };
+    const known = await this.#store.recordHeartbeat({ ...heartbeat, nowMs, suspects });
     if (known) this.#membership.heard(body.id);
     return { register: !known };
   }

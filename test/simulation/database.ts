@@ -14,7 +14,7 @@ import type { Store } from "../../src/store/store.ts";
 import type { Process } from "./process.ts";
 import type { Random } from "./random.ts";
 
-const limits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 5000, statementMs: 15_000 };
+const limits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 2000, statementMs: 4000 };
 const tables = ["refs", "ref_log", "replicas", "repositories", "tombstones", "nodes", "leases"];
 
 type Answer = (outcome: { readonly result: SessionResult } | { readonly error: unknown }) => void;

@@ -5,6 +5,7 @@ import type { Random } from "./random.ts";
 
 export class ReplicaDisk {
   name: string;
+  defaultBranch: RefName;
   /** -1 while it is being filled. */
   generation: number;
   readonly refs = new Map<RefName, ObjectId>();
@@ -17,8 +18,9 @@ export class ReplicaDisk {
   /** Ref updates that are being written. */
   writing: readonly RefUpdate[] = [];
 
-  constructor(name: string, generation: number) {
+  constructor(name: string, defaultBranch: RefName, generation: number) {
     this.name = name;
+    this.defaultBranch = defaultBranch;
     this.generation = generation;
   }
 
@@ -54,21 +56,31 @@ export class ReplicaDisk {
   }
 }
 
+export interface AsideReplica {
+  readonly entry: string;
+  readonly repositoryId: string;
+  readonly replica: ReplicaDisk;
+  readonly reason: string;
+  /** By the node's clock. */
+  readonly movedMs: number;
+}
+
 export class NodeDisk {
   /** The node's id. */
   readonly identity: string;
   readonly replicas = new Map<string, ReplicaDisk>();
   /** Moved aside, newest last. */
-  readonly aside: { readonly repositoryId: string; readonly replica: ReplicaDisk; readonly reason: string }[] = [];
+  aside: AsideReplica[] = [];
 
   constructor(identity: string) {
     this.identity = identity;
   }
 
-  retire(repositoryId: string, reason: string): void {
+  retire(repositoryId: string, reason: string, movedMs: number): void {
     const replica = this.replicas.get(repositoryId);
     if (replica === undefined) return;
     this.replicas.delete(repositoryId);
-    this.aside.push({ repositoryId, replica, reason });
+    const entry = `${repositoryId}.${movedMs}.${reason.replaceAll(" ", "-")}.git`;
+    this.aside.push({ entry, repositoryId, replica, reason, movedMs });
   }
 }

@@ -21,6 +21,7 @@ export async function sendHeartbeats(options: HeartbeatOptions): Promise<void> {
   const { node, bootId, network, random, intervalMs, controllers } = options;
   const { process } = node;
   const disk = { diskUsage: 0.2, diskFreeBytes: 1_000_000 };
+  const suspects = new Set<string>();
   let isKnown = false;
   let first = random.below(controllers.length);
 
@@ -48,15 +49,17 @@ export async function sendHeartbeats(options: HeartbeatOptions): Promise<void> {
     const inventory = node.inventory();
     const body = { id: node.disk.identity, url: node.url, bootId, version: "0.1.0", ...disk, inventory };
     const answer = await call("register", (controller) => controller.register(body));
-    for (const id of answer.deletedRepositoryIds) await node.retireReplica(id, "deleted");
+    for (const id of answer.deletedRepositoryIds) await node.retireReplica(id, { reason: "deleted" });
     isKnown = true;
   }
 
   for (;;) {
     try {
       if (!isKnown) await register();
-      const body = { id: node.disk.identity, bootId, ...disk, sizes: [] };
+      for (const id of node.takeSuspects()) suspects.add(id);
+      const body = { id: node.disk.identity, bootId, ...disk, sizes: [], suspects: [...suspects] };
       if ((await call("heartbeat", (controller) => controller.heartbeat(body))).register) await register();
+      else suspects.clear();
     } catch {
       // Again at the next beat.
     }

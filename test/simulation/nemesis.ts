@@ -189,7 +189,7 @@ export class Nemesis {
     const withRefs = copies.filter(({ refs }) => refs.size > 0);
     if (withRefs.length === 0) return undefined;
     const copy = this.#random.pick(withRefs);
-    const id = this.#random.pick([...copy.refs.values()]);
+    const id = this.#random.pick([...this.#cluster.objects.reach(copy.refs.values())]);
     copy.objects.delete(id);
     copy.rotten.add(id);
     return () => {};

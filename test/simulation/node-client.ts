@@ -2,6 +2,7 @@
 import { Readable } from "node:stream";
 import { NodeCallError } from "../../src/controller/node-call-error.ts";
 import type { NodeClient, StageCall } from "../../src/controller/node-client.ts";
+import { pktLine } from "../../src/protocol/pkt-line.ts";
 import type { CallOptions, Network } from "./network.ts";
 import type { SimulatedNode } from "./node.ts";
 import type { Process } from "./process.ts";
@@ -29,7 +30,13 @@ export function simulatedNodeClient({ process, network, idleMs, nodeAt }: NodeCl
     async close() {},
     createReplica: (url, description) => call(url, "create", short, (node) => node.createReplica(description)),
     updateReplica: (url, description) => call(url, "update", short, (node) => node.updateReplica(description)),
-    retireReplica: (url, id, reason) => call(url, `retire (${reason})`, short, (node) => node.retireReplica(id, reason)),
+    retireReplica: (url, id, request) =>
+      call(url, `retire (${request.reason})`, short, (node) => node.retireReplica(id, request)),
+    listReplicas: (url) => call(url, "list", short, async (node) => node.listReplicas()),
+    copies: (url) => call(url, "copies", short, async (node) => node.copies()),
+    purgeCopy: (url, entry) => call(url, "purge", short, (node) => node.purgeCopy(entry)),
+    verify: (url, id, request, signal) =>
+      call(url, "verify", { idleMs, signal }, async (node) => node.verify(id, request)),
     replicaStatus: async () => Promise.reject(new Error("not simulated")),
     apply: (url, id, request, timeoutMs = idleMs) =>
       call(url, `apply ${request.base} to ${request.generation}`, { timeoutMs }, (node) => node.apply(id, request)),
@@ -65,8 +72,16 @@ export function simulatedNodeClient({ process, network, idleMs, nodeAt }: NodeCl
     async uploadPack(url, id, request) {
       const wants = JSON.parse(request.body.toString("latin1").split("\n").at(-1) ?? "[]") as string[];
       const options = { idleMs, signal: request.signal };
-      const objects = await call(url, "upload-pack", options, (node) => node.serve(id, wants, new Set()));
-      return { body: Readable.from([Buffer.from(JSON.stringify(objects))]) };
+      const answer = await call(url, "upload-pack", options, async (node) => {
+        try {
+          return Buffer.from(JSON.stringify(await node.serve(id, wants, new Set())));
+        } catch (error) {
+          // That is git's answer, not a failure of the node.
+          if (error instanceof NodeCallError && error.code === "not-our-ref") return pktLine(`ERR ${error.message}`);
+          throw error;
+        }
+      });
+      return { body: Readable.from([answer]) };
     },
   };
 }

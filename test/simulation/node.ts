@@ -4,16 +4,22 @@
  * passing in between, so that a crash may come between any two.
  */
 import { NodeCallError } from "../../src/controller/node-call-error.ts";
-import type {
-  ApplyRequest,
-  CatchUpHeader,
-  CatchUpResult,
-  FetchTipsRequest,
-  RefUpdate,
-  ReplicaDescription,
-  StageHeader,
-  StageResult,
-  TipResult,
+import {
+  hashOfRefs,
+  type ApplyRequest,
+  type CatchUpHeader,
+  type CatchUpResult,
+  type CopiesResponse,
+  type FetchTipsRequest,
+  type RefUpdate,
+  type ReplicaDescription,
+  type ReplicaList,
+  type RetireRequest,
+  type StageHeader,
+  type StageResult,
+  type TipResult,
+  type VerifyRequest,
+  type VerifyResult,
 } from "../../src/protocol/node-api.ts";
 import type { ObjectId, RefName } from "../../src/protocol/ref-name.ts";
 import { NodeDisk, ReplicaDisk } from "./disk.ts";
@@ -47,6 +53,10 @@ export class SimulatedNode {
   readonly lostDisks: { readonly disk: NodeDisk; readonly step: number }[] = [];
   readonly #world: NodeWorld;
   #queues = new Map<string, Promise<unknown>>();
+  /** Replicas that something was done to since the start. */
+  #used = new Set<string>();
+  /** Replicas that git stumbled over. */
+  #suspects = new Set<string>();
 
   constructor(process: Process, url: string, world: NodeWorld, identity: string) {
     this.process = process;
@@ -57,6 +67,8 @@ export class SimulatedNode {
 
   start(): void {
     this.#queues = new Map();
+    this.#used = new Set();
+    this.#suspects = new Set();
     this.process.start();
   }
 
@@ -72,15 +84,35 @@ export class SimulatedNode {
     this.disk = new NodeDisk(identity);
   }
 
-  inventory(): { repositoryId: string; generation: number }[] {
-    return [...this.disk.replicas].map(([repositoryId, { generation }]) => ({ repositoryId, generation }));
+  inventory(): CopiesResponse["replicas"] {
+    return [...this.disk.replicas].map(([repositoryId, { name, generation }]) => ({ repositoryId, name, generation }));
+  }
+
+  listReplicas(): ReplicaList["replicas"] {
+    return [...this.disk.replicas].map(([id, { name, defaultBranch }]) => ({ id, name, defaultBranch }));
+  }
+
+  copies(): CopiesResponse {
+    const aside = this.disk.aside.map(({ replica, ...copy }) => ({ ...copy, name: replica.name, sizeBytes: 0 }));
+    return { replicas: this.inventory(), aside };
+  }
+
+  async purgeCopy(entry: string): Promise<void> {
+    await this.#write();
+    this.disk.aside = this.disk.aside.filter((copy) => copy.entry !== entry);
+  }
+
+  takeSuspects(): string[] {
+    const suspects = [...this.#suspects];
+    this.#suspects.clear();
+    return suspects;
   }
 
   async createReplica(description: ReplicaDescription, generation = 0): Promise<void> {
+    const { id, name, defaultBranch } = description;
+    this.#used.add(id);
     await this.#write();
-    if (!this.disk.replicas.has(description.id)) {
-      this.disk.replicas.set(description.id, new ReplicaDisk(description.name, generation));
-    }
+    if (!this.disk.replicas.has(id)) this.disk.replicas.set(id, new ReplicaDisk(name, defaultBranch, generation));
   }
 
   updateReplica(description: ReplicaDescription): Promise<void> {
@@ -88,13 +120,27 @@ export class SimulatedNode {
       const replica = this.#open(description.id);
       await this.#write();
       replica.name = description.name;
+      replica.defaultBranch = description.defaultBranch;
     });
   }
 
-  retireReplica(id: string, reason: string): Promise<void> {
+  retireReplica(id: string, { reason, ifUnused = false }: RetireRequest): Promise<void> {
     return this.#exclusive(id, async () => {
+      if (ifUnused && this.#used.has(id)) throw refusal("replica-in-use", `${id} was worked on meanwhile`);
       await this.#write();
-      this.disk.retire(id, reason);
+      this.disk.retire(id, reason, Math.floor(this.process.sim.nowMs));
+    });
+  }
+
+  verify(id: string, request: VerifyRequest): Promise<VerifyResult> {
+    const replica = this.#open(id);
+    return this.#exclusive(id, async (): Promise<VerifyResult> => {
+      await this.#write();
+      const { generation } = replica;
+      const same = hashOfRefs(replica.refs) === request.refsHash;
+      const refs = generation !== request.generation ? "not-compared" : same ? "same" : "differ";
+      const problems = request.objects ? this.#fsck(replica) : [];
+      return { kind: "verified", generation, refs, problems };
     });
   }
 
@@ -104,9 +150,7 @@ export class SimulatedNode {
       if (replica.generation >= request.generation) return { kind: "applied", generation: replica.generation };
       if (replica.generation < request.base) return { kind: "behind", generation: replica.generation };
       await this.#updateRefs(replica, request.updates);
-      await this.#write();
-      this.#stillThere(id, replica);
-      replica.generation = request.generation;
+      await this.#setGeneration(id, replica, request.generation);
       return { kind: "applied", generation: request.generation };
     });
   }
@@ -152,17 +196,16 @@ export class SimulatedNode {
       await this.createReplica(header.replica, -1);
       const replica = this.#open(id);
       if (header.sourceUrl !== null) await this.#dropUnsoundRefs(id, replica);
-      await this.#fill(id, replica, header.sourceUrl, [...new Set(refs.values())]);
+      await this.#fill(id, replica, header, [...new Set(refs.values())]);
       return await this.#exclusive(id, async () => {
         signal.throwIfAborted();
         this.#stillThere(id, replica);
         replica.name = header.replica.name;
+        replica.defaultBranch = header.replica.defaultBranch;
         if (replica.generation > header.generation) return { kind: "caught-up", generation: replica.generation };
         const gone = [...replica.refs.keys()].filter((name) => !refs.has(name));
         await this.#updateRefs(replica, [...gone.map((name): RefUpdate => [name, null]), ...refs]);
-        await this.#write();
-        this.#stillThere(id, replica);
-        replica.generation = header.generation;
+        await this.#setGeneration(id, replica, header.generation);
         return { kind: "caught-up", generation: header.generation };
       });
     } catch (error) {
@@ -177,8 +220,12 @@ export class SimulatedNode {
     await this.#write();
     const known = this.#world.objects.reach([...haves].filter((have) => replica.objects.has(have)));
     const sent = [...this.#world.objects.reach(wants, known)];
-    const missing = sent.find((object) => !replica.objects.has(object));
-    if (missing !== undefined) throw refusal("git-failed", `upload-pack: not our ref ${missing}`);
+    const unknown = wants.find((want) => !replica.objects.has(want));
+    if (unknown !== undefined) throw refusal("not-our-ref", `upload-pack: not our ref ${unknown}`);
+    if (sent.some((object) => !replica.objects.has(object))) {
+      this.#suspects.add(id);
+      throw refusal("git-failed", "upload-pack: unable to read an object");
+    }
     return sent;
   }
 
@@ -193,7 +240,10 @@ export class SimulatedNode {
     const results = this.#checkTips(replica, new Set(objects), tips);
     await this.#write();
     this.#stillThere(id, replica);
-    if (objects.length > 0 && results.some(({ type }) => type !== "missing")) replica.add(objects);
+    if (objects.length > 0 && results.some(({ type }) => type !== "missing")) {
+      this.#used.add(id);
+      replica.add(objects);
+    }
     await this.#write();
     this.#stillThere(id, replica);
     replica.sync();
@@ -236,16 +286,22 @@ export class SimulatedNode {
     });
   }
 
-  async #fill(id: string, replica: ReplicaDisk, sourceUrl: string | null, tips: readonly ObjectId[]): Promise<void> {
+  async #fill(
+    id: string,
+    replica: ReplicaDisk,
+    { sourceUrl, damaged }: CatchUpHeader,
+    tips: readonly ObjectId[],
+  ): Promise<void> {
     const nothing = new Set<ObjectId>();
     if (sourceUrl === null) {
       await this.#write();
-      if (this.#isConnected(replica, nothing, tips, false)) return;
+      const isWhole = damaged !== true || this.#fsck(replica).length === 0;
+      if (isWhole && this.#isConnected(replica, nothing, tips, false)) return this.#syncPacks(id, replica);
       throw refusal("git-failed", "objects are missing, and there is no complete replica to fetch them from");
     }
     const own = new Set(replica.refs.values());
     const wanted = tips.filter((tip) => !own.has(tip));
-    if (wanted.length === 0 || this.#isConnected(replica, nothing, wanted, true)) return;
+    if (wanted.length === 0 || this.#isConnected(replica, nothing, wanted, true)) return this.#syncPacks(id, replica);
     const objects = await this.#fetch(id, replica, sourceUrl, wanted);
     if (this.diskFull) throw refusal("git-failed", "No space left on device");
     if (!this.#isConnected(replica, new Set(objects), wanted, true)) {
@@ -254,9 +310,20 @@ export class SimulatedNode {
     await this.#write();
     this.#stillThere(id, replica);
     replica.add(objects);
+    await this.#syncPacks(id, replica);
+  }
+
+  /** Whatever is there is durable afterwards. */
+  async #syncPacks(id: string, replica: ReplicaDisk): Promise<void> {
     await this.#write();
     this.#stillThere(id, replica);
     replica.sync();
+  }
+
+  /** What git fsck finds: objects that the replica's own refs reach and that are not there. */
+  #fsck(replica: ReplicaDisk): string[] {
+    const missing = [...this.#world.objects.reach(replica.refs.values())].filter((id) => !replica.objects.has(id));
+    return missing.slice(0, 1).map((id) => `missing commit ${id}`);
   }
 
   async #fetch(
@@ -283,6 +350,13 @@ export class SimulatedNode {
     await this.#write();
     for (const update of updates) replica.setRef(update);
     replica.writing = [];
+  }
+
+  async #setGeneration(id: string, replica: ReplicaDisk, generation: number): Promise<void> {
+    await this.#write();
+    this.#stillThere(id, replica);
+    replica.generation = generation;
+    this.#used.add(id);
   }
 
   /** The replica of this id. Throws "replica-not-found". */

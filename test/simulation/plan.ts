@@ -93,5 +93,10 @@ function settingsOf(random: Random): ControllerSettings {
     nodeIdleMs: random.pick([1000, 4000]),
     applyMs: random.pick([500, 2500]),
     refLogKeep: random.pick([3, 10_000, 10_000]),
+    // Longer than the outcome of a COMMIT can stay unknown (database.ts).
+    refLogKeepMs: 16_000,
+    scrubIntervalMs: random.pick([5000, 3_600_000, 3_600_000]),
+    scrubShare: 1,
+    asideKeepMs: 5000,
   });
 }

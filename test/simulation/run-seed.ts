@@ -26,7 +26,7 @@ const settleMsMax = 180_000;
 const startMsMax = 30_000;
 
 /** Longer than a controller waits for a statement that hangs, and after that holds a failure against a node. */
-const afterwardsMs = 25_000;
+const afterwardsMs = 12_000;
 
 /** What nobody waited for and failed: a bug wherever it comes from. */
 let onUnhandled: ((reason: unknown) => void) | undefined;

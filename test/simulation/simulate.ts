@@ -69,6 +69,8 @@ async function runBatch(database: SimulatedDatabase, from: number, to: number): 
 
 /** A worker: runs the batches that it is sent until its parent is gone. */
 async function work(): Promise<void> {
+  // Nobody looks at them, and they cost much.
+  Error.stackTraceLimit = 0;
   const database = await SimulatedDatabase.open();
   process.on("disconnect", () => process.exit(0));
   process.on("message", (message: { readonly from: number; readonly to: number }) => {
