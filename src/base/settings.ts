@@ -117,6 +117,9 @@ export const controllerSettingsSchema = z.object({
   jsonBytesMax: bytes.default(64 * 1024).describe("Largest body of a REST request"),
   refSnapshotBytesMax: bytes.default(64 * 1024 ** 2).describe("Memory for cached ref snapshots"),
   refLogKeep: count.default(10_000).describe("Ref log entries kept of each repository"),
+  refLogKeepMs: milliseconds
+    .default(600_000)
+    .describe("Younger ref log entries are kept, however many: by them the outcome of a push is found"),
 });
 export type ControllerSettings = z.infer<typeof controllerSettingsSchema>;
 

@@ -68,7 +68,10 @@ export interface NodeClientOptions {
 const stageBufferBytes = 512 * 1024;
 const problemBytesMax = 64 * 1024;
 
-export class NodeClient {
+/** What the controller asks of repository servers. Not the class: in the simulation others stand in for it. */
+export interface NodeClient extends Pick<HttpNodeClient, keyof HttpNodeClient> {}
+
+export class HttpNodeClient {
   readonly #agent: Agent;
   readonly #authorization: string;
   readonly #idleMs: number;

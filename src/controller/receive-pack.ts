@@ -6,7 +6,6 @@
  * everything after it only brings the replicas' own refs up to date.
  */
 import { PassThrough, Readable } from "node:stream";
-import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
@@ -95,7 +94,7 @@ export class ReceivePack {
     answer: Answer,
     requestId: string,
   ): Promise<void> {
-    const pushId = uuid();
+    const pushId = this.#deps.clock.uuid();
     const log = this.#deps.log.child({ requestId, pushId, repository: repository.name });
     let staging: PushStagingOutcome;
     try {

@@ -1,5 +1,4 @@
 /** A controller, put together: from the store up to the routes. */
-import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
 import { createHttpServer, listen } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
@@ -14,7 +13,7 @@ import { gitHttpRoutes } from "./git-http-route.ts";
 import { KnownRepositories } from "./known-repositories.ts";
 import { LeaseKeeper } from "./lease.ts";
 import { Membership } from "./membership.ts";
-import { NodeClient } from "./node-client.ts";
+import { HttpNodeClient } from "./node-client.ts";
 import { NodeInventory } from "./node-inventory.ts";
 import { Orphans } from "./orphans.ts";
 import { ReceivePack } from "./receive-pack.ts";
@@ -56,7 +55,7 @@ export async function startController(
     // It may be another one, or restored from a backup.
     onRecovery: () => snapshots.clear(),
   });
-  const nodeClient = new NodeClient({
+  const nodeClient = new HttpNodeClient({
     secret: settings.secret,
     connectMs: settings.nodeConnectMs,
     idleMs: settings.nodeIdleMs,
@@ -82,7 +81,7 @@ export async function startController(
   const changes = new RepositoryChanges(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
   const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
-  const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder: `${name} ${uuid()}`, leaseMs });
+  const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder: `${name} ${clock.uuid()}`, leaseMs });
   const catchUp = new ReplicaCatchUp({ ...shared, applier });
   const adoption = new Adoption({ ...shared, catchUp });
   const repair = new Repair({ ...shared, applier, catchUp, lease });

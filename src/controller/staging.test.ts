@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
 import { systemClock } from "../base/clock.ts";
 import type { StageResult } from "../protocol/node-api.ts";
-import { NodeClient } from "./node-client.ts";
+import { HttpNodeClient } from "./node-client.ts";
 import { stagePack, type StagedPack } from "./staging.ts";
 
 const repositoryId = "01900000-0000-7000-8000-000000000000";
@@ -13,7 +13,7 @@ const secret = "a secret of the test";
 const nodeIdleMs = 300;
 const staged: StageResult = { kind: "staged", tips: [{ type: "commit" }], packBytes: 1 };
 const servers: Server[] = [];
-const nodeClient = new NodeClient({ secret, connectMs: 500, idleMs: nodeIdleMs, clock: systemClock });
+const nodeClient = new HttpNodeClient({ secret, connectMs: 500, idleMs: nodeIdleMs, clock: systemClock });
 
 after(async () => {
   await nodeClient.close();
