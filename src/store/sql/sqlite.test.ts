@@ -6,7 +6,7 @@ import { SessionPool } from "./pool.ts";
 import { ConnectionLostError, type Session } from "./session.ts";
 import { kyselyOver } from "./sqlite.ts";
 
-const limits = { sessionsMax: 2, waitingMax: 10, acquireMs: 2000, statementMs: 2000 };
+const limits = { sessionsMax: 2, waitingMax: 10, acquireMs: 2000, statementMs: 2000, slowMs: 2000 };
 
 function sessionThat(execute: Session["execute"]): Session {
   return { broken: false, execute, close() {} };
