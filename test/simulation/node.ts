@@ -124,9 +124,9 @@ export class SimulatedNode {
     });
   }
 
-  retireReplica(id: string, { reason, ifUnused = false }: RetireRequest): Promise<void> {
+  retireReplica(id: string, { reason, ifUnusedMs }: RetireRequest): Promise<void> {
     return this.#exclusive(id, async () => {
-      if (ifUnused && this.#used.has(id)) throw refusal("replica-in-use", `${id} was worked on meanwhile`);
+      if (ifUnusedMs !== undefined && this.#used.has(id)) throw refusal("replica-in-use", `${id} was worked on meanwhile`);
       await this.#write();
       this.disk.retire(id, reason, Math.floor(this.process.sim.nowMs));
     });
