@@ -143,7 +143,7 @@ export class Client {
         const values = accepted.flatMap(({ newOid }) => (newOid === null ? [] : [newOid]));
         const wanted = found.repository.replicasWanted;
         const quorum = wanted <= 2 ? 1 : Math.floor(wanted / 2) + 1;
-        invariants.checkAcknowledged(found.repository.id, values, quorum, step);
+        if (values.length > 0) invariants.checkAcknowledged(found.repository.id, values, quorum, step);
         return answer;
       });
     } catch (error) {

@@ -195,8 +195,16 @@ export class SimulatedNode {
     try {
       await this.createReplica(header.replica, -1);
       const replica = this.#open(id);
-      if (header.sourceUrl !== null) await this.#dropUnsoundRefs(id, replica);
-      await this.#fill(id, replica, header, [...new Set(refs.values())]);
+      const tips = [...new Set(refs.values())];
+      if (header.sourceUrl !== null) await this.#dropRefs(id, replica, () => isSound(replica));
+      try {
+        await this.#fill(id, replica, header, tips);
+      } catch (error) {
+        signal.throwIfAborted();
+        const isWhole = (): boolean => this.#fsck(replica).length === 0;
+        if (header.sourceUrl === null || !(await this.#dropRefs(id, replica, isWhole))) throw error;
+        await this.#fill(id, replica, header, tips);
+      }
       return await this.#exclusive(id, async () => {
         signal.throwIfAborted();
         this.#stillThere(id, replica);
@@ -269,6 +277,7 @@ export class SimulatedNode {
     trustOwnRefs: boolean,
   ): boolean {
     const { objects } = this.#world;
+    if (tips.some((tip) => !replica.objects.has(tip) && !quarantine.has(tip))) return false;
     const trusted = trustOwnRefs
       ? objects.reach([...replica.refs.values()].filter((id) => replica.objects.has(id)))
       : new Set<ObjectId>();
@@ -276,13 +285,15 @@ export class SimulatedNode {
     return true;
   }
 
-  async #dropUnsoundRefs(id: string, replica: ReplicaDisk): Promise<void> {
-    await this.#exclusive(id, async () => {
-      const sound = isSound(replica);
-      if (sound && (replica.generation >= 0 || replica.refs.size === 0)) return;
+  /** Removes all refs if they are not sound or no recorded generation stands for them. */
+  async #dropRefs(id: string, replica: ReplicaDisk, areSound: () => boolean): Promise<boolean> {
+    return this.#exclusive(id, async () => {
+      const sound = areSound();
+      if (sound && (replica.generation >= 0 || replica.refs.size === 0)) return false;
       await this.#write();
       replica.generation = -1;
       replica.refs.clear();
+      return true;
     });
   }
 
