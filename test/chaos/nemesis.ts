@@ -48,7 +48,7 @@ export interface NemesisOptions {
 
 const lanes = 2;
 const pauseMs = [500, 3500] as const;
-const wholeLimitMs = 40_000;
+const wholeLimitMs = 60_000;
 
 export class Nemesis {
   readonly #options: NemesisOptions;

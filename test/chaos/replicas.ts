@@ -91,23 +91,19 @@ export class Replicas {
     });
   }
 
-  /** Has the cluster look at every replica of a repository; whether it can. */
-  async verify(name: string, limitMs: number): Promise<void> {
-    await waitFor(async () => (await this.#verifyOnce(name)) < 300, { what: `a verification of ${name}`, limitMs });
-  }
-
-  /** Whether there is such a thing as verify(). */
-  async canVerify(): Promise<boolean> {
-    const { network, servers } = this.#options;
-    const [controller = ""] = servers.controllers;
-    const answer = await callApi(`${network.outsideUrl(controller)}/api/openapi.json`, "GET");
-    return JSON.stringify(answer.body).includes("/verify");
-  }
-
-  /** Waits until all replicas of a repository are READY and git finds nothing wrong with them. */
+  /**
+   * Has the cluster look at every replica of a repository, until all are READY and git finds nothing wrong with them. More
+   * than once: only READY replicas are looked at, and while other faults go on not each is.
+   */
   async waitSound(name: string, limitMs: number): Promise<void> {
+    const askEveryMs = 5000;
+    let askedMs = -askEveryMs;
     await waitFor(
       async () => {
+        if (performance.now() - askedMs >= askEveryMs) {
+          await this.#verify(name);
+          askedMs = performance.now();
+        }
         const view = (await this.list()).find((repository) => repository.name === name);
         // It may have been deleted.
         if (view === undefined) return true;
@@ -169,17 +165,17 @@ export class Replicas {
     return this.#isReady(view) && view.nodes.every(({ generation }) => generation === view.generation);
   }
 
-  /** The status; 503 without an answer. */
-  async #verifyOnce(name: string): Promise<number> {
+  async #verify(name: string): Promise<void> {
     const { network, servers } = this.#options;
     for (const controller of servers.controllers) {
       try {
-        return (await callApi(`${network.outsideUrl(controller)}/api/repos/${name}/verify`, "POST")).status;
+        const { status } = await callApi(`${network.outsideUrl(controller)}/api/repos/${name}/_verify`, "POST");
+        if (status === 202 || status === 404) return;
       } catch {
         // The other one may answer.
       }
     }
-    return 503;
+    throw new Error(`no controller takes the verification of ${name}`);
   }
 }
 
