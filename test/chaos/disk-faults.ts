@@ -21,8 +21,7 @@ import { run } from "./servers.ts";
 
 const remountLimitMs = 5000;
 const readyLimitMs = 120_000;
-/** While other faults go on. */
-const healedLimitMs = 120_000;
+const healedLimitMs = 60_000;
 
 function pickNode({ servers, random, claim }: Stage): string | undefined {
   return random.shuffled(servers.nodes).find((node) => claim(node));
@@ -147,7 +146,7 @@ function damage(kind: string, harm: (stage: Stage, gitDirectory: string) => stri
       if (what === undefined) return false;
       stage.say(`${what} in ${chosen.name} on ${node} (${chosen.directory})`);
       await stage.hold(1000, 6000);
-      await stage.replicas.waitSound(chosen.name, healedLimitMs);
+      await stage.replicas.waitSound(chosen.name, stage.end, healedLimitMs);
       stage.say(`${chosen.name} is sound again`);
       return true;
     },

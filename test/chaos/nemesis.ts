@@ -22,6 +22,8 @@ export interface Stage {
   /** Waits while the fault lasts; less when the end has come. */
   readonly hold: (leastMs: number, mostMs: number) => Promise<void>;
   readonly say: (what: string) => void;
+  /** Aborts when the end has come, and all other faults are undone. */
+  readonly end: AbortSignal;
 }
 
 export interface Fault {
@@ -143,6 +145,7 @@ export class Nemesis {
         await this.#sleep(random.between(leastMs, mostMs));
       },
       say: (what) => this.say(`${fault.kind}: ${what}`),
+      end: this.#stop.signal,
     };
     try {
       return (await fault.run(stage)) !== false;

@@ -22,6 +22,8 @@ export interface ReplicaOnDisk {
   readonly directory: string;
 }
 
+const askAgainMs = 10_000;
+
 export class Replicas {
   readonly #options: ReplicasOptions;
   /** Why they were not whole when this was last asked. */
@@ -93,26 +95,33 @@ export class Replicas {
 
   /**
    * Has the cluster look at every replica of a repository, until all are READY and git finds nothing wrong with them. More
-   * than once: only READY replicas are looked at, and while other faults go on not each is.
+   * than once: only READY replicas are looked at, and while other faults go on not each is. When `calm` aborts, other faults
+   * are over, and there is `limitMs` left.
    */
-  async waitSound(name: string, limitMs: number): Promise<void> {
-    const askEveryMs = 5000;
-    let askedMs = -askEveryMs;
+  async waitSound(name: string, calm: AbortSignal, limitMs: number): Promise<void> {
+    let askedMs = Number.NEGATIVE_INFINITY;
+    let calmMs = Number.POSITIVE_INFINITY;
     await waitFor(
       async () => {
-        if (performance.now() - askedMs >= askEveryMs) {
+        if (performance.now() - askedMs >= askAgainMs) {
           await this.#verify(name);
           askedMs = performance.now();
         }
-        const view = (await this.list()).find((repository) => repository.name === name);
-        // It may have been deleted.
-        if (view === undefined) return true;
-        assert.ok(this.#isReady(view), describe(view));
-        assert.deepEqual(await this.unsound(view), []);
-        return true;
+        if (calm.aborted) calmMs = Math.min(calmMs, performance.now());
+        const trouble = await this.#troubleOf(name);
+        if (trouble.length === 0) return { sound: true };
+        if (performance.now() - calmMs > limitMs) return { sound: false, trouble };
+        return undefined;
       },
-      { what: `${name} to be healed`, limitMs },
-    );
+      { what: `${name} to be healed`, limitMs: Number.MAX_SAFE_INTEGER },
+    ).then(({ sound, trouble }) => assert.ok(sound, `${name} was not healed: ${trouble?.join("; ")}`));
+  }
+
+  async #troubleOf(name: string): Promise<string[]> {
+    const view = (await this.list()).find((repository) => repository.name === name);
+    // It may have been deleted.
+    if (view === undefined) return [];
+    return this.#isReady(view) ? await this.unsound(view) : [describe(view)];
   }
 
   /** What git finds wrong with the READY replicas of a repository: objects, and refs that differ from those told. */
