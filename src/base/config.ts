@@ -43,7 +43,7 @@ export interface ConfigSources {
 }
 
 /** Variables that are no settings of a server. */
-const otherVariables = new Set(["GITMESH_CONFIG", "GITMESH_URL", "GITMESH_TEST_ALL"]);
+const otherVariables = new Set(["GITMESH_CONFIG", "GITMESH_URL", "GITMESH_TEST_ALL", "GITMESH_CRASH_POINT"]);
 const hidden = "(hidden)";
 const secretNames = new Set(["secret"]);
 const allSchemas: readonly z.ZodObject[] = [controllerSettingsSchema, nodeSettingsSchema, consoleSettingsSchema];
@@ -88,6 +88,7 @@ export function loadSettings<S extends z.ZodObject>(schema: S, sources: ConfigSo
 /** Lists may be written as such in a file; undefined for what no setting is made of. */
 function plainValue(written: unknown): string | number | undefined {
   if (typeof written === "string" || typeof written === "number") return written;
+  if (typeof written === "boolean") return String(written);
   if (Array.isArray(written) && written.every((item) => typeof item === "string")) return written.join(",");
   return undefined;
 }

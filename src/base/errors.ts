@@ -96,6 +96,24 @@ export const errorCatalogue = {
     remedy: "Nothing to do: it is looked at again later.",
     fault: "server",
   },
+  "store-behind": {
+    status: 409,
+    title: "The metadata store has lost pushes that replicas have",
+    remedy: "An administrator must decide: gitmesh repo adopt NAME shows what it would do, and asks.",
+    fault: "server",
+  },
+  "not-adoptable": {
+    status: 409,
+    title: "There is nothing that can be adopted",
+    remedy: "See 'detail'; gitmesh repo adopt lists what can be.",
+    fault: "user",
+  },
+  "adoption-changed": {
+    status: 409,
+    title: "What the adoption would do has changed",
+    remedy: "Look at it again, then decide.",
+    fault: "user",
+  },
   "generation-gap": {
     status: 409,
     title: "The replica is not at the generation that the change starts from",

@@ -28,6 +28,7 @@ const longMilliseconds = z.coerce
   .max(366 * 86_400_000);
 const bytes = z.coerce.number().int().min(1);
 const count = z.coerce.number().int().min(1);
+const flag = z.enum(["true", "false"]);
 /** One secret, or two separated by a comma while it is changed: the first is sent, both are accepted. */
 const secret = z.string().min(16, "must have at least 16 characters");
 const logLevel = z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info");
@@ -58,6 +59,18 @@ export const controllerSettingsSchema = z.object({
     )
     .default("sqlite:./data/gitmesh.sqlite")
     .describe("Metadata store: sqlite:FILE, mysql://..., mariadb://... or postgres://..."),
+  storeTimeoutMs: milliseconds
+    .default(5000)
+    .describe(
+      "A metadata store that gives no sign of life for this long is down: requests are refused until it answers",
+    ),
+  commitResolveMs: milliseconds
+    .default(30_000)
+    .describe("How long the outcome of a change is asked for whose commit the metadata store did not answer"),
+  staleReads: flag
+    .default("false")
+    .transform((text) => text === "true")
+    .describe("true: while the metadata store does not answer, clones and fetches get what was read of it last"),
   replicas: count.max(16).default(3).describe("Replicas of a new repository"),
   writeQuorum: count
     .max(16)

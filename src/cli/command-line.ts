@@ -151,6 +151,16 @@ function repositoryCommands(program: Command, run: Run): void {
     (name: string, newName: string, _options, command: Command) =>
       run(async () => (await commands()).change(name, { ...optionsOf(command), name: newName })),
   );
+  add(
+    "adopt [name]",
+    "Take a repository's refs over from its replicas, after the metadata store has lost some. Without a name: list.",
+    "gitmesh repo adopt test",
+  )
+    .option("--from <node>", "repository server to take them from (id, HOST:PORT or URL) where its replicas differ")
+    .option("--yes", "do not ask")
+    .action((name: string | undefined, _options, command: Command) =>
+      run(async () => (await import("./adoption-commands.ts")).adopt(name, optionsOf(command))),
+    );
   add("set <name>", "Change a repository's settings.", "gitmesh repo set test --deny-deletes true")
     .option("--replicas <n>", "number of replicas")
     .option("--default-branch <name>", "branch that HEAD points to")

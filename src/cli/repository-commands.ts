@@ -1,12 +1,12 @@
 /** `gitmesh repo ...` */
-import { createInterface } from "node:readline/promises";
 import { z } from "zod";
 import { momentText } from "../base/clock.ts";
 import { flagOf } from "../base/config.ts";
 import { parseRepositoryName } from "../protocol/repository-name.ts";
 import { apiPaths, repositoryViewSchema, type RepositoryView } from "../protocol/public-api.ts";
 import { ApiClient } from "./api-client.ts";
-import { say, sizeText, table, warn } from "./output.ts";
+import { confirmName } from "./confirmation.ts";
+import { say, sizeText, table } from "./output.ts";
 
 type Options = Record<string, string | boolean | undefined>;
 
@@ -92,23 +92,11 @@ export async function change(name: string, options: Options): Promise<void> {
 export async function remove(name: string, options: Options): Promise<number> {
   const client = new ApiClient(options["url"]);
   const path = apiPaths.repository(parseRepositoryName(name));
-  if (options["yes"] !== true && !(await confirm(name))) return 1;
+  if (options["yes"] !== true && !(await confirmName(name, "delete"))) return 1;
   await client.call("DELETE", path);
   if (options["json"] === true) sayJson({ deleted: name });
   else say(`Deleted ${name}.`);
   return 0;
-}
-
-async function confirm(name: string): Promise<boolean> {
-  if (!process.stdin.isTTY) throw new Error("Deleting needs --yes where nobody can be asked.");
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  // Ctrl-D answers nothing.
-  const ended = new Promise<string>((resolve) => terminal.once("close", () => resolve("")));
-  const answer = await Promise.race([terminal.question("Type the repository's name to delete it: "), ended]);
-  terminal.close();
-  if (answer.trim() === name) return true;
-  warn("Nothing was deleted.");
-  return false;
 }
 
 function bodyOf(options: Options): Record<string, unknown> {

@@ -1,7 +1,8 @@
 /** `gitmesh up`: a whole cluster on one machine, each server a process of its own. */
-import { accessSync, constants, mkdirSync, statSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { accessSync, constants } from "node:fs";
+import { join, resolve } from "node:path";
 import { systemClock } from "../base/clock.ts";
+import { makeDirectoryDurably } from "../base/durable-directory.ts";
 import { environmentVariable, unknownVariables } from "../base/config.ts";
 import { parseClusterOptions, planServers, type ClusterOptions } from "./cluster-plan.ts";
 import { readOrMakeSecret } from "./cluster-secret.ts";
@@ -63,7 +64,7 @@ function untilStopped(supervisor: Supervisor): Promise<NodeJS.Signals> {
 
 function makeDirectories(data: string): void {
   try {
-    for (const name of ["run", "log"]) makeDirectory(join(data, name));
+    for (const name of ["run", "log"]) makeDirectoryDurably(join(data, name));
     accessSync(data, constants.W_OK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
@@ -78,13 +79,6 @@ function makeDirectories(data: string): void {
     const reason = reasons[code ?? ""] ?? code ?? "unknown error";
     throw new Error(`The directory ${data} cannot be written: ${reason}.`, { cause: error });
   }
-}
-
-/** With its parents. Node's own recursive mkdir never ends where a file system refuses with ENOENT, as /proc does. */
-function makeDirectory(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
-  if (dirname(path) !== path) makeDirectory(dirname(path));
-  mkdirSync(path);
 }
 
 function sayHello({ portBase, controllers, nodes }: ClusterOptions): void {

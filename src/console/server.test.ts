@@ -44,6 +44,7 @@ const repository: RepositoryView = {
   timestamp: Date.UTC(2026, 10, 24, 12),
   createdAt: 0,
   generation: 7,
+  aheadGeneration: -1,
   size: 1_500_000,
   primaryNode: node.url,
   nodes: [

@@ -3,6 +3,7 @@
  * Refs on a replica are a copy; the store has the truth, and applying twice is safe.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
 import type { RefChange, Store } from "../store/store.ts";
@@ -45,8 +46,10 @@ export class ReplicaApplier {
       commit.applyNodeIds.map(async (nodeId) => {
         const done = await this.#applyOne(repositoryId, nodeId, commit.generation - 1, commit.generation, updates);
         (done ? confirmed : unconfirmed).push(nodeId);
+        crashPoint("push.node-applied");
       }),
     );
+    crashPoint("push.nodes-applied");
     if (confirmed.length > 0) await this.#deps.store.recordApplied(repositoryId, commit.generation, confirmed);
     return unconfirmed;
   }
@@ -64,6 +67,7 @@ export class ReplicaApplier {
       if (base < 0 || entries[0]?.generation !== base + 1) return undefined;
       const updates = updatesOf(entries.map((entry) => entry.changes));
       if (!(await this.#applyOne(repositoryId, nodeId, base, last.generation, updates))) return undefined;
+      crashPoint("apply.log-applied");
       await this.#deps.store.recordApplied(repositoryId, last.generation, [nodeId]);
       base = last.generation;
     }
@@ -75,11 +79,8 @@ export class ReplicaApplier {
    */
   async #isAhead(repositoryId: string, nodeId: string, generation: number): Promise<boolean> {
     const { store, clock, log } = this.#deps;
-    const found = await store.getRepository(repositoryId);
-    if (found === undefined || found.repository.generation >= generation) return false;
-    const reason = `ahead of the metadata store: generation ${generation} on disk`;
-    log.error({ repository: found.repository.name, nodeId, generation }, "a replica is ahead of the metadata store");
-    await store.quarantineReplica(repositoryId, nodeId, reason, clock.nowMs());
+    if (!(await store.noteAhead(repositoryId, nodeId, generation, clock.nowMs()))) return false;
+    log.error({ repositoryId, nodeId, generation }, "a replica is ahead of the metadata store");
     return true;
   }
 
@@ -108,6 +109,7 @@ export class ReplicaApplier {
         if (outcome.generation < 0 || last === undefined || entries[0]?.generation !== outcome.generation + 1)
           return false;
         const missed = updatesOf(entries.map((entry) => entry.changes));
+        crashPoint("apply.gap-read");
         request = { base: outcome.generation, generation: last.generation, updates: missed };
         leftMs = Math.ceil(endMs - clock.monotonicMs());
       }

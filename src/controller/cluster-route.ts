@@ -2,6 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import { requireClusterSecret } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
@@ -28,6 +29,7 @@ export interface ClusterRouteDependencies {
 
 /** An inventory has about 70 bytes a replica: room for some 900,000. */
 const registrationBytesMax = 64 * 1024 * 1024;
+const idsInLogMax = 100;
 
 /** A replica that was verified within this time is not verified again on suspicion: clients could ask for it all day. */
 const suspectAgainMs = 600_000;
@@ -50,10 +52,18 @@ export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDepe
       if (outcome.kind === "conflict") {
         throw new GitmeshError("node-conflict", `a live repository server ${outcome.otherId} has the URL ${url}`);
       }
+      crashPoint("register.committed");
       await membership.refresh();
       membership.heard(body.id);
       orphans.found(body.id, outcome.orphanRepositoryIds);
-      const { staleRepositoryIds, deletedRepositoryIds, orphanRepositoryIds } = outcome;
+      const { staleRepositoryIds, deletedRepositoryIds, orphanRepositoryIds, aheadRepositoryIds } = outcome;
+      if (aheadRepositoryIds.length > 0) {
+        const some = aheadRepositoryIds.slice(0, idsInLogMax);
+        log.error(
+          { nodeId: body.id, count: aheadRepositoryIds.length, repositoryIds: some },
+          "replicas are ahead of the metadata store: see gitmesh repo adopt",
+        );
+      }
       log.info(
         {
           nodeId: body.id,
@@ -84,8 +94,9 @@ export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDepe
         nowMs,
         suspects: { repositoryIds: suspects, verifiedBeforeMs },
       });
-      if (known) membership.heard(body.id);
-      return { register: !known };
+      if (!known) return { register: true };
+      membership.heard(body.id);
+      return { register: false, heartbeatMs: nowMs };
     },
   );
 }

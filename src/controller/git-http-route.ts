@@ -9,7 +9,9 @@ import { rawBody, rawBodyRoutes, requestError } from "../base/http.ts";
 import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
 import { parseGitProtocol, receivePackAdvertisement } from "../protocol/advertisement.ts";
 import { repositoryNameFromUrlPath } from "../protocol/repository-name.ts";
-import type { RepositoryWithReplicas, Store } from "../store/store.ts";
+import type { Repository, RepositoryWithReplicas } from "../store/store.ts";
+import { behindSentence } from "./adoption-plan.ts";
+import type { KnownRepositories } from "./known-repositories.ts";
 import type { Membership } from "./membership.ts";
 import type { ReceivePack } from "./receive-pack.ts";
 import type { RefSnapshots } from "./ref-snapshot.ts";
@@ -18,7 +20,7 @@ import { routeWrite } from "./router.ts";
 import type { UploadPack } from "./upload-pack.ts";
 
 export interface GitHttpDependencies {
-  readonly store: Store;
+  readonly repositories: KnownRepositories;
   readonly membership: Membership;
   readonly snapshots: RefSnapshots;
   readonly uploadPack: UploadPack;
@@ -56,8 +58,10 @@ export async function gitHttpRoutes(app: FastifyInstance, deps: GitHttpDependenc
 
 async function answer(deps: GitHttpDependencies, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const asked = parseGitUrl(request.method, request.raw.url ?? "");
-  const repository = await deps.store.findRepository(asked.name);
-  if (repository === undefined) throw new GitmeshError("repository-not-found", "repository not found");
+  const access = asked.service === "git-upload-pack" ? "read" : "write";
+  const { repository, stale } = await deps.repositories.find(asked.name, access);
+  refuseBehind(repository.repository, access, deps.settings);
+  if (stale) reply.header("x-gitmesh-stale", "the metadata store does not answer");
   // gitprotocol-http: nothing of this may be cached on the way.
   reply.header("cache-control", "no-cache, max-age=0, must-revalidate");
   reply.header("pragma", "no-cache").header("expires", "Fri, 01 Jan 1980 00:00:00 GMT");
@@ -78,6 +82,12 @@ async function answer(deps: GitHttpDependencies, request: FastifyRequest, reply:
         })
       : (await deps.receivePack.handle({ repository, body: decodedBody(encoded), requestId: request.id })).body;
   return reply.type(`application/x-${asked.service}-result`).send(body);
+}
+
+/** A push to a repository that has lost pushes would bury them; a read would show acknowledged ones as never made. */
+function refuseBehind(repository: Repository, access: "read" | "write", { staleReads }: ControllerSettings): void {
+  if (repository.aheadGeneration < 0 || (access === "read" && staleReads)) return;
+  throw new GitmeshError("store-behind", behindSentence(repository));
 }
 
 /**

@@ -5,6 +5,7 @@
  * not rest on it.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Lease, Store } from "../store/store.ts";
@@ -61,6 +62,7 @@ export class LeaseKeeper {
     this.#lose("stopping");
     try {
       if (held) await store.releaseLease(name, holder);
+      crashPoint("lease.released");
     } catch (error) {
       log.debug({ error: messageOf(error) }, "cannot release the lease");
     }
@@ -88,6 +90,7 @@ export class LeaseKeeper {
       this.#lose("the store was too slow");
       return;
     }
+    crashPoint("lease.taken");
     if (this.#held?.fencing !== lease.fencing) {
       this.#lose("it changed hands");
       this.#held = { fencing: lease.fencing, abort: new AbortController() };

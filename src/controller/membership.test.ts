@@ -132,3 +132,37 @@ test("a node that was removed is gone", async () => {
   assert.equal(membership.get(id), undefined);
   assert.deepEqual(membership.nodes(), []);
 });
+
+test("a controller that starts after the store was down for long takes nobody for lost", async () => {
+  const clock = new ManualClock();
+  const store = await openStore("sqlite::memory:");
+  await store.migrate();
+  const register = (name: string, nowMs: number) =>
+    store.registerNode({
+      id: name,
+      url: `http://${name}:8082`,
+      bootId: "boot",
+      version: "0.1.0",
+      diskUsage: 0.5,
+      diskFreeBytes: 10,
+      nowMs,
+      inventory: [],
+      nodeTimeoutMs,
+    });
+  const hourMs = 3_600_000;
+  await register("gone", clock.nowMs() - 100_000);
+  await register("one", clock.nowMs());
+  await register("two", clock.nowMs() + 700);
+  clock.advance(hourMs);
+  const log = createLogger("test", "silent");
+  const membership = new Membership({ store, clock, log, heartbeatIntervalMs, nodeTimeoutMs });
+  await membership.refresh();
+  assert.deepEqual(
+    ["gone", "one", "two"].map((name) => [membership.get(name)?.alive, membership.get(name)?.silentMs]),
+    [
+      [false, 100_700],
+      [false, nodeTimeoutMs],
+      [false, nodeTimeoutMs],
+    ],
+  );
+});

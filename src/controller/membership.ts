@@ -128,13 +128,16 @@ export class Membership {
     this.#refreshedMs = nowMs;
     const known = new Set(records.map(({ id }) => id));
     for (const id of this.#nodes.keys()) if (!known.has(id)) this.#nodes.delete(id);
-    for (const record of records) this.#observe(record, stepMs);
+    const newestMs = Math.max(...records.map(({ heartbeatMs }) => heartbeatMs));
+    for (const record of records) this.#observe(record, stepMs, newestMs);
   }
 
-  #observe(record: NodeRecord, stepMs: number): void {
+  #observe(record: NodeRecord, stepMs: number, newestMs: number): void {
     const observed = this.#nodes.get(record.id);
     if (observed === undefined) {
-      const silentMs = Math.max(0, this.#options.clock.nowMs() - record.heartbeatMs);
+      // Where none was heard, as while the store was down, none is silent for longer than it takes to be called dead.
+      const sinceMs = Math.max(0, this.#options.clock.nowMs() - record.heartbeatMs);
+      const silentMs = Math.min(sinceMs, Math.max(this.#options.nodeTimeoutMs, newestMs - record.heartbeatMs));
       const wasAlive = silentMs < this.#options.nodeTimeoutMs;
       this.#nodes.set(record.id, { record, silentMs, suspectUntilMs: 0, wasAlive });
       return;

@@ -15,6 +15,8 @@ import {
   applyResponseSchema,
   catchUpResultSchema,
   nodePaths,
+  replicaListSchema,
+  replicaInspectionSchema,
   replicaStatusSchema,
   copiesResponseSchema,
   stageResultSchema,
@@ -25,6 +27,8 @@ import {
   type CopiesResponse,
   type FetchTipsRequest,
   type ReplicaDescription,
+  type ReplicaList,
+  type ReplicaInspection,
   type ReplicaStatus,
   type RetireRequest,
   type StageHeader,
@@ -118,8 +122,20 @@ export class NodeClient {
     await this.#json("POST", nodeUrl, nodePaths.purge, { entry });
   }
 
-  async replicaStatus(nodeUrl: string, repositoryId: string): Promise<ReplicaStatus> {
-    return parse(replicaStatusSchema, await this.#json("GET", nodeUrl, nodePaths.replica(repositoryId), undefined));
+  /** Every replica on the node's disk. */
+  async listReplicas(nodeUrl: string): Promise<ReplicaList["replicas"]> {
+    return parse(replicaListSchema, await this.#json("GET", nodeUrl, nodePaths.replicas, undefined)).replicas;
+  }
+
+  /** Has a node read a replica and prove whether it is complete. Long for a large one. */
+  inspect(nodeUrl: string, repositoryId: string): Promise<ReplicaInspection> {
+    const { signal } = new AbortController();
+    return this.#stream(nodeUrl, nodePaths.inspect(repositoryId), [], signal, replicaInspectionSchema, () => {});
+  }
+
+  async replicaStatus(nodeUrl: string, repositoryId: string, timeoutMs?: number): Promise<ReplicaStatus> {
+    const path = nodePaths.replica(repositoryId);
+    return parse(replicaStatusSchema, await this.#json("GET", nodeUrl, path, undefined, timeoutMs));
   }
 
   /** "behind" with the replica's generation when it is not yet at `request.base`. `timeoutMs` bounds the whole call. */

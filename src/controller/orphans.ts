@@ -6,6 +6,7 @@
  * The list is in memory: after a controller's end, a node's next registration brings it back.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Store } from "../store/store.ts";
@@ -78,6 +79,7 @@ export class Orphans {
       return this.#retire(node.url, nodeId, repositoryId, "deleted");
     }
     if (found.replicas.some((replica) => replica.nodeId === nodeId)) return true;
+    if (found.repository.aheadGeneration >= 0) return false;
     const ready = found.replicas.filter(
       (replica) => replica.state === "READY" && membership.get(replica.nodeId)?.alive === true,
     ).length;
@@ -89,6 +91,7 @@ export class Orphans {
   async #retire(url: string, nodeId: string, repositoryId: string, reason: string): Promise<boolean> {
     try {
       await this.#deps.nodeClient.retireReplica(url, repositoryId, { reason, ifUnused: true });
+      crashPoint("orphan.moved-aside");
       // Should it have been placed there meanwhile, it has nothing now.
       await this.#deps.store.recordMovedAside(repositoryId, nodeId, this.#deps.clock.nowMs());
       return true;

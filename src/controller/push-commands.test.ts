@@ -18,6 +18,7 @@ const repository: Repository = {
   denyDeletes: false,
   denyNonFastForwards: false,
   generation: 1,
+  aheadGeneration: -1,
   createdMs: 0,
   pushedMs: -1,
 };

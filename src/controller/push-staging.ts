@@ -5,6 +5,7 @@
  * So one that is being filled takes part in the pushes of a busy branch, and is not behind for ever.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
 import { nodePaths, type StageHeader } from "../protocol/node-api.ts";
@@ -48,7 +49,13 @@ export interface Report {
 }
 
 export type PushStagingOutcome =
-  | { readonly kind: "staged"; readonly admitted: Admitted; readonly nodeIds: readonly string[] }
+  | {
+      readonly kind: "staged";
+      readonly admitted: Admitted;
+      readonly nodeIds: readonly string[];
+      /** The latest generation that a replica said it is at; -1 when none did. */
+      readonly seenGeneration: number;
+    }
   | ({ readonly kind: "refused" } & Report);
 
 export class PushStaging {
@@ -65,7 +72,8 @@ export class PushStaging {
     // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
     if (tips.length === 0) {
       await drain(push.pack());
-      return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId) };
+      const seenGeneration = await this.#generationOf(repository.id, targets);
+      return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId), seenGeneration };
     }
     const staged = await this.#stream(push, tips, onProgress);
     this.#report(staged, log);
@@ -80,7 +88,27 @@ export class PushStaging {
     }
     const helped = await this.#helpOthers(push, tips, staged.results, verdict, log);
     const nodeIds = [...verdict.nodeIds, ...helped];
-    return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds };
+    crashPoint("push.staged");
+    const seenGeneration = Math.max(
+      -1,
+      ...[...staged.results.values()].map((result) => (result.kind === "staged" ? (result.generation ?? -1) : -1)),
+    );
+    return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds, seenGeneration };
+  }
+
+  /** Where the replicas are, of those that say so in time: a push without a pack does not ask them otherwise. */
+  async #generationOf(repositoryId: string, targets: readonly WriteTarget[]): Promise<number> {
+    const { nodeClient, settings } = this.#deps;
+    const generations = await Promise.all(
+      targets.map(async ({ url }) => {
+        try {
+          return (await nodeClient.replicaStatus(url, repositoryId, settings.nodeConnectMs)).generation;
+        } catch {
+          return -1;
+        }
+      }),
+    );
+    return Math.max(-1, ...generations);
   }
 
   async #stream(push: PushToStage, tips: StageHeader["tips"], onProgress: (text: string) => void): Promise<StagedPack> {
@@ -144,6 +172,7 @@ export class PushStaging {
         return [];
       }),
     );
+    crashPoint("push.others-fetched");
     cancel();
     return helped.flat();
   }

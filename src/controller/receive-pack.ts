@@ -8,6 +8,7 @@
 import { PassThrough, Readable } from "node:stream";
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
@@ -15,10 +16,11 @@ import { PktReader, sideBand } from "../protocol/pkt-line.ts";
 import { parseReceivePackRequest, type ReceivePackRequest } from "../protocol/receive-pack-request.ts";
 import { reportStatus } from "../protocol/report-status.ts";
 import type { CommitOutcome, Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
+import { behindSentence } from "./adoption-plan.ts";
 import type { ReplicaApplier } from "./apply.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
-import { refuseAll, requestedChanges, type Admitted } from "./push-commands.ts";
+import { refuseAll, requestedChanges } from "./push-commands.ts";
 import { drain, PushStaging, type PushStagingOutcome, type Report } from "./push-staging.ts";
 import { routeWrite, type WriteTarget } from "./router.ts";
 
@@ -78,6 +80,7 @@ export class ReceivePack {
       return { body: answer.stream };
     }
     const answer = new Answer(request, this.#deps.clock);
+    crashPoint("push.admitted");
     void this.#push(repository, route.targets, writeQuorum, request, reader, answer, input.requestId);
     return { body: answer.stream };
   }
@@ -114,7 +117,7 @@ export class ReceivePack {
       const report =
         staging.kind === "refused"
           ? staging
-          : await this.#commit(repository, writeQuorum, pushId, request, staging.admitted, staging.nodeIds, log);
+          : await this.#commit(repository, writeQuorum, pushId, request, staging, log);
       answer.report(report);
     } catch (error) {
       log.error({ err: error }, "a push broke off in the middle");
@@ -127,8 +130,7 @@ export class ReceivePack {
     writeQuorum: number,
     pushId: string,
     request: ReceivePackRequest,
-    admitted: Admitted,
-    stagedNodeIds: readonly string[],
+    { admitted, nodeIds: stagedNodeIds, seenGeneration }: Extract<PushStagingOutcome, { readonly kind: "staged" }>,
     log: Logger,
   ): Promise<Report> {
     let outcome: CommitOutcome;
@@ -141,6 +143,7 @@ export class ReceivePack {
         stagedNodeIds,
         writeQuorum,
         committedMs: this.#deps.clock.nowMs(),
+        seenGeneration,
       });
     } catch (error) {
       log.error({ err: error }, "commit failed");
@@ -148,7 +151,9 @@ export class ReceivePack {
     }
     switch (outcome.kind) {
       case "committed":
+        crashPoint("push.committed");
         await this.#apply(repository, outcome, log);
+        crashPoint("push.applied");
         return { unpack: "ok", results: outcome.results };
       case "refused":
         return { unpack: "ok", results: outcome.results };
@@ -156,6 +161,9 @@ export class ReceivePack {
         const refusal = `only ${outcome.stagedReady} of the ${outcome.needed} replicas needed hold it; try again`;
         return { unpack: "ok", results: refuseAll(admitted, refusal) };
       }
+      case "store-behind":
+        log.error({ ...outcome }, "a replica is ahead of the metadata store");
+        return { unpack: "ok", results: refuseAll(admitted, behindSentence(repository)) };
       case "repository-gone":
         return { unpack: "ok", results: refuseAll(admitted, "the repository was deleted") };
     }
@@ -188,7 +196,7 @@ function commitFailure(error: unknown): string {
   if (!(error instanceof GitmeshError) || error.code !== "store-unavailable")
     return "an error of the server; try again";
   return error.fields["outcome"] === "unknown"
-    ? "the metadata store does not answer; fetch to see whether the push took effect"
+    ? "the metadata store stopped answering in the middle; fetch to see whether the push took effect"
     : "the metadata store does not answer; nothing has changed, try again";
 }
 

@@ -2,12 +2,14 @@
  * A repository's refs at one generation, cached together with the answers that were written from them. Not a
  * replica's refs: these come from the store.
  *
- * Invariant: what `get` returns is never older than the generation that its caller has read from the store.
+ * Invariant: what `get` returns is never older than the generation that its caller has read from the store, unless the
+ * setting `staleReads` allows it and the store does not answer.
  */
 import { LRUCache } from "lru-cache";
 import { GitmeshError } from "../base/errors.ts";
 import type { RefSet } from "../protocol/advertisement.ts";
 import type { Repository, RefLogEntry, Store, StoredRef } from "../store/store.ts";
+import { isStoreUnavailable } from "./known-repositories.ts";
 
 export interface RefSnapshot extends RefSet {
   readonly generation: number;
@@ -37,9 +39,12 @@ export class RefSnapshots {
   readonly #cache: LRUCache<string, Cached>;
   readonly #loading = new Map<string, Promise<Cached>>();
 
-  /** Keeps about `bytesMax` bytes. */
-  constructor(store: Store, bytesMax: number) {
+  readonly #staleReads: boolean;
+
+  /** Keeps about `bytesMax` bytes. `staleReads`: while the store does not answer, `get` gives what was read last. */
+  constructor(store: Store, bytesMax: number, staleReads = false) {
     this.#store = store;
+    this.#staleReads = staleReads;
     this.#cache = new LRUCache({
       maxSize: bytesMax,
       sizeCalculation: (cached) => cached.refsBytes + cached.encodedBytes,
@@ -53,7 +58,12 @@ export class RefSnapshots {
     // What is being loaded may have begun before this generation was committed.
     for (let reads = 0; cached === undefined || cached.generation < generation; reads += 1) {
       if (reads === readsMax) throw new GitmeshError("internal", `the refs of ${id} are older than its generation`);
-      cached = await this.#load(id, cached);
+      try {
+        cached = await this.#load(id, cached);
+      } catch (error) {
+        if (!this.#staleReads || cached === undefined || !isStoreUnavailable(error)) throw error;
+        break;
+      }
     }
     const { refs } = cached;
     const found = cached;
@@ -65,6 +75,11 @@ export class RefSnapshots {
     };
   }
 
+  /** Forgets everything: after a restore of the store its generations may mean something else. */
+  clear(): void {
+    this.#cache.clear();
+  }
+
   #load(id: string, old: Cached | undefined): Promise<Cached> {
     const running = this.#loading.get(id);
     if (running !== undefined) return running;
@@ -74,7 +89,7 @@ export class RefSnapshots {
         return cached;
       })
       .catch((error: unknown) => {
-        this.#cache.delete(id);
+        if (!isStoreUnavailable(error)) this.#cache.delete(id);
         throw error;
       })
       .finally(() => this.#loading.delete(id));

@@ -36,6 +36,8 @@ export function planRepair(
   nodes: readonly ClusterNode[],
   rules: RepairRules,
 ): RepairPlan {
+  // What the store says of it is not the newest: a person decides first (adoption.ts).
+  if (repository.aheadGeneration >= 0) return { steps: [], stuck: "replicas are ahead of the metadata store" };
   const nodeOf = new Map(nodes.map((node) => [node.id, node]));
   const isLive = (nodeId: string): boolean => nodeOf.get(nodeId)?.alive === true;
   const isLost = (nodeId: string): boolean =>

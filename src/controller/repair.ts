@@ -7,6 +7,7 @@
  * lease do double work and no harm.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
@@ -176,7 +177,9 @@ export class Repair {
       case "apply":
         return this.#applyFromLog(id, step.nodeId, step.generation);
       case "add":
+        crashPoint("failover.planned");
         if (!(await store.addReplica(id, step.nodeId, step.reason, clock.nowMs()))) return;
+        crashPoint("failover.placed");
         log.info({ repository: name, nodeId: step.nodeId }, "adding a replica");
         return catchUp.run(id, step.nodeId, signal);
       case "remove":
@@ -205,12 +208,15 @@ export class Repair {
   async #remove(repositoryId: string, name: string, step: RepairStep & { readonly kind: "remove" }): Promise<void> {
     const { store, nodeClient, membership, clock, log } = this.#deps;
     if (!(await store.removeReplica(repositoryId, step.nodeId, step.readyElsewhere))) return;
+    crashPoint("remove.committed");
     log.info({ repository: name, nodeId: step.nodeId, reason: step.reason }, "replica removed");
     const node = membership.get(step.nodeId);
-    if (node?.alive !== true) return;
-    await nodeClient.retireReplica(node.url, repositoryId, { reason: step.reason });
-    // Should another controller have put it there again meanwhile, what it is believed to have is gone.
-    await store.recordMovedAside(repositoryId, step.nodeId, clock.nowMs());
+    if (node?.alive === true) {
+      await nodeClient.retireReplica(node.url, repositoryId, { reason: step.reason });
+      // Should another controller have put it there again meanwhile, what it is believed to have is gone.
+      await store.recordMovedAside(repositoryId, step.nodeId, clock.nowMs());
+    }
+    crashPoint("remove.node-told");
   }
 
   async #trimLog({ repository }: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {

@@ -3,6 +3,7 @@
  * missed nothing since (docs/decisions/0003).
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import { nodePaths } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
@@ -49,9 +50,12 @@ export class ReplicaCatchUp {
       if (replica.state === "STALE" && !(await store.beginCatchUp(repositoryId, nodeId, clock.nowMs()))) continue;
       // Read after the replica became PREPARING: whatever is committed from here on is staged to it, or noted as missed.
       const { generation, refs } = await store.readRefs(repositoryId);
+      crashPoint("repair.filling");
       await this.#fetch(found, nodeId, generation, refs, signal);
+      crashPoint("repair.filled");
       await this.#deps.applier.applyFromLog(repositoryId, nodeId, generation);
       if (await store.promoteReplica(repositoryId, nodeId, generation, clock.nowMs())) {
+        crashPoint("repair.promoted");
         this.#deps.log.info({ repository: found.repository.name, nodeId, generation }, "replica is READY");
         return;
       }

@@ -1,5 +1,6 @@
 /** Changes and deletes repositories: the store decides, then the nodes are told. */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Replica, Repository, RepositoryPatch, RepositoryWithReplicas, Store } from "../store/store.ts";
@@ -39,13 +40,17 @@ export class RepositoryChanges {
     if (newHead && !replicas.some(({ nodeId, state }) => state === "READY" && !missed.includes(nodeId))) {
       throw new GitmeshError("no-ready-replica", "no complete replica could take the new default branch");
     }
+    crashPoint("update.heads-told");
     let updated: Repository;
     try {
       updated = await store.updateRepository(repository.id, patch);
     } catch (error) {
-      if (newHead) await this.#tellNodes(repository, replicas);
+      // When it is not known whether the store has the new one, neither is better than the other.
+      const unknown = error instanceof GitmeshError && error.fields["outcome"] === "unknown";
+      if (newHead && !unknown) await this.#tellNodes(repository, replicas);
       throw error;
     }
+    crashPoint("update.committed");
     if (updated.name !== repository.name || updated.description !== repository.description) {
       await this.#tellNodes(updated, replicas);
     }
@@ -59,8 +64,12 @@ export class RepositoryChanges {
   async delete(repository: Repository): Promise<void> {
     const { store, nodeClient, clock, log } = this.#deps;
     const replicas = await store.deleteRepository(repository.id, clock.nowMs());
+    crashPoint("delete.committed");
     log.info({ repository: repository.name, repositoryId: repository.id }, "repository deleted");
-    await this.#eachLive(replicas, (url) => nodeClient.retireReplica(url, repository.id, { reason: "deleted" }));
+    await this.#eachLive(replicas, async (url) => {
+      await nodeClient.retireReplica(url, repository.id, { reason: "deleted" });
+      crashPoint("delete.node-told");
+    });
   }
 
   /** Every READY replica is to be verified next (scrub.ts). */
@@ -95,7 +104,10 @@ export class RepositoryChanges {
   #tellNodes(repository: Repository, replicas: readonly Replica[]): Promise<readonly string[]> {
     const { id, name, objectFormat, defaultBranch, description } = repository;
     const replica = { id, name, objectFormat, defaultBranch, description };
-    return this.#eachLive(replicas, (url) => this.#deps.nodeClient.updateReplica(url, replica));
+    return this.#eachLive(replicas, async (url) => {
+      await this.#deps.nodeClient.updateReplica(url, replica);
+      crashPoint("update.node-told");
+    });
   }
 
   /** Calls every node in parallel; returns those that are dead or failed. */

@@ -4,6 +4,7 @@
  */
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
@@ -59,6 +60,7 @@ export class RepositoryCreation {
     const { name, objectFormat, defaultBranch, description } = request;
     const replica: ReplicaDescription = { id: uuid(), name, objectFormat, defaultBranch, description };
     const created = await this.#createReplicas(replica, ranked, request.replicas);
+    crashPoint("create.replicas-made");
     const needed = writeQuorumOf(request.replicas, settings.writeQuorum);
     if (created.length < needed) {
       await this.#retire(replica.id, created, "its creation failed");
@@ -85,6 +87,7 @@ export class RepositoryCreation {
       }
       throw error;
     }
+    crashPoint("create.committed");
     for (const { nodeId } of placements) this.#placed.set(nodeId, (this.#placed.get(nodeId) ?? 0) + 1);
     const found = await store.getRepository(replica.id);
     if (found === undefined) throw new GitmeshError("repository-not-found", `${request.name} was deleted again`);
@@ -121,6 +124,7 @@ export class RepositoryCreation {
     const { nodeClient, membership, log } = this.#deps;
     try {
       await nodeClient.createReplica(node.url, replica);
+      crashPoint("create.node-made");
       return true;
     } catch (error) {
       log.warn({ nodeId: node.id, repository: replica.name, error: messageOf(error) }, "could not create a replica");
@@ -134,6 +138,7 @@ export class RepositoryCreation {
       nodes.map(async (node) => {
         try {
           await this.#deps.nodeClient.retireReplica(node.url, repositoryId, { reason });
+          crashPoint("create.node-taken-back");
         } catch (error) {
           // It is listed as an orphan when its node registers.
           this.#deps.log.warn({ nodeId: node.id, repositoryId, error: messageOf(error) }, "could not retire a replica");

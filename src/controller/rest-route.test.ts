@@ -234,6 +234,8 @@ test("the state of the cluster, health, readiness and the OpenAPI document", asy
   }>(await cluster.call("GET", "/api/openapi.json"));
   assert.equal(document.openapi, "3.1.0");
   assert.deepEqual(Object.keys(document.paths).toSorted(), [
+    "/api/adoptions",
+    "/api/adoptions/{name}",
     "/api/cluster",
     "/api/cluster/dataloss",
     "/api/nodes",

@@ -1,13 +1,15 @@
 /** The public REST API, put together: documents, bodies, and a file of routes for each kind of thing. */
 import type { FastifyInstance } from "fastify";
 import { GitmeshError } from "../base/errors.ts";
+import { adoptionRoutes, type AdoptionRouteDependencies } from "./adoption-route.ts";
 import { nodeRoutes, type NodeRouteDependencies } from "./node-route.ts";
 import { openApi } from "./open-api-route.ts";
 import { repairRoutes, type RepairRouteDependencies } from "./repair-route.ts";
 import { repositoryRoutes, type RepositoryRouteDependencies } from "./repository-route.ts";
 import { statusRoutes, type StatusRouteDependencies } from "./status-route.ts";
 
-export type RestDependencies = RepairRouteDependencies &
+export type RestDependencies = AdoptionRouteDependencies &
+  RepairRouteDependencies &
   NodeRouteDependencies &
   RepositoryRouteDependencies &
   StatusRouteDependencies;
@@ -16,6 +18,7 @@ export async function restRoutes(app: FastifyInstance, deps: RestDependencies): 
   acceptBodies(app);
   await openApi(app, deps.version);
   await repositoryRoutes(app, deps);
+  await adoptionRoutes(app, deps);
   await nodeRoutes(app, deps);
   await repairRoutes(app, deps);
   await statusRoutes(app, deps);

@@ -1,20 +1,21 @@
 /** A controller, put together: from the store up to the routes. */
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
-import { GitmeshError, messageOf } from "../base/errors.ts";
 import { createHttpServer, listen } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
 import { version } from "../base/version.ts";
 import { openStore } from "../store/open-store.ts";
-import type { Store } from "../store/store.ts";
+import { Adoption } from "./adoption.ts";
 import { ReplicaApplier } from "./apply.ts";
 import { clusterRoutes } from "./cluster-route.ts";
 import { Copies } from "./copies.ts";
 import { gitHttpRoutes } from "./git-http-route.ts";
+import { KnownRepositories } from "./known-repositories.ts";
 import { LeaseKeeper } from "./lease.ts";
 import { Membership } from "./membership.ts";
 import { NodeClient } from "./node-client.ts";
+import { NodeInventory } from "./node-inventory.ts";
 import { Orphans } from "./orphans.ts";
 import { ReceivePack } from "./receive-pack.ts";
 import { RefSnapshots } from "./ref-snapshot.ts";
@@ -25,6 +26,7 @@ import { RepositoryChanges } from "./repository-changes.ts";
 import { RepositoryCreation } from "./repository-creation.ts";
 import { restRoutes } from "./rest-route.ts";
 import { Scrub } from "./scrub.ts";
+import { StoreReadiness } from "./store-readiness.ts";
 import { UploadPack } from "./upload-pack.ts";
 
 export interface RunningController {
@@ -35,16 +37,25 @@ export interface RunningController {
 }
 
 const agent = `gitmesh/${version}`;
-/** How long a database that does not answer yet is waited for at the start. */
-const storeWaitMs = 60_000;
-const storeRetryMs = 500;
+/** What is answered without the store. */
+const withoutStore = new Set(["/healthz"]);
 
-/** Throws one sentence when it cannot start: the store does not answer, the port is taken. */
+/**
+ * Listens at once, and resolves when it serves: until then whatever needs the store is refused with "store-unavailable".
+ * Throws one sentence when it cannot start: the store cannot be used, the port is taken.
+ */
 export async function startController(
   settings: ControllerSettings,
   { log, clock }: { log: Logger; clock: Clock },
 ): Promise<RunningController> {
-  const store = await openStore(settings.database, { clock, log });
+  const store = await openStore(settings.database, {
+    clock,
+    log,
+    timeoutMs: settings.storeTimeoutMs,
+    resolveMs: settings.commitResolveMs,
+    // It may be another one, or restored from a backup.
+    onRecovery: () => snapshots.clear(),
+  });
   const nodeClient = new NodeClient({
     secret: settings.secret,
     connectMs: settings.nodeConnectMs,
@@ -60,7 +71,9 @@ export async function startController(
 
   const { heartbeatIntervalMs, nodeTimeoutMs, repairIntervalMs, leaseMs, name } = settings;
   const membership = new Membership({ store, clock, log, heartbeatIntervalMs, nodeTimeoutMs });
-  const snapshots = new RefSnapshots(store, settings.refSnapshotBytesMax);
+  const snapshots = new RefSnapshots(store, settings.refSnapshotBytesMax, settings.staleReads);
+  const repositories = new KnownRepositories(store, settings.staleReads);
+  const readiness = new StoreReadiness({ store, clock, log });
   const shared = { store, nodeClient, membership, settings, clock, log };
   const applier = new ReplicaApplier({ ...shared, applyMs: settings.applyMs });
   const uploadPack = new UploadPack({ ...shared, snapshots, agent });
@@ -68,8 +81,10 @@ export async function startController(
   const creation = new RepositoryCreation(shared);
   const changes = new RepositoryChanges(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
+  const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
   const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder: `${name} ${uuid()}`, leaseMs });
   const catchUp = new ReplicaCatchUp({ ...shared, applier });
+  const adoption = new Adoption({ ...shared, catchUp });
   const repair = new Repair({ ...shared, applier, catchUp, lease });
 
   const verification = new ReplicaVerification(shared);
@@ -77,23 +92,27 @@ export async function startController(
   const copies = new Copies({ ...shared, lease });
 
   const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: settings.jsonBytesMax });
-  void app.register((routes) => gitHttpRoutes(routes, { ...shared, snapshots, uploadPack, receivePack, agent }));
+  app.addHook("onRequest", async (request) => {
+    if (!withoutStore.has(request.url)) readiness.require();
+  });
+  const git = { ...shared, repositories, snapshots, uploadPack, receivePack, agent };
+  void app.register((routes) => gitHttpRoutes(routes, git));
   void app.register((routes) =>
-    restRoutes(routes, { ...shared, creation, changes, lease, repair, copies, name, version }),
+    restRoutes(routes, { ...shared, creation, changes, adoption, lease, repair, copies, name, version }),
   );
   void app.register((routes) => clusterRoutes(routes, { ...shared, orphans }));
 
   let url: string;
   try {
-    await readyStore(store, clock, log);
-    await membership.refresh();
     url = await listen(app, settings.listen);
+    await readiness.prepare(() => membership.refresh());
   } catch (error) {
     await app.close();
     await closeBase();
     throw error;
   }
-  const loops = [membership, lease, repair, scrub, copies, orphans].map((part) => part.run(stopping.signal));
+  const parts = [membership, lease, repair, scrub, copies, inventory, orphans];
+  const loops = parts.map((part) => part.run(stopping.signal));
   log.info({ url, store: store.engine, version }, "controller listens");
 
   return {
@@ -108,21 +127,4 @@ export async function startController(
       log.info("controller stopped");
     },
   };
-}
-
-/** Migrates the store, waiting for a database that is not up yet. */
-async function readyStore(store: Store, clock: Clock, log: Logger): Promise<void> {
-  const endMs = clock.monotonicMs() + storeWaitMs;
-  for (let told = false; ; told = true) {
-    try {
-      await store.migrate();
-      return;
-    } catch (error) {
-      if (!(error instanceof GitmeshError) || error.code !== "store-unavailable") throw error;
-      if (clock.monotonicMs() > endMs)
-        throw new Error(`The metadata store does not answer: ${messageOf(error)}`, { cause: error });
-      if (!told) log.warn({ error: messageOf(error) }, "waiting for the metadata store");
-      await clock.sleep(storeRetryMs);
-    }
-  }
 }

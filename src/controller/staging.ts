@@ -3,6 +3,7 @@
  * the pace, and one that stalls or fails drops out of this push while the others go on. Never a whole pack in memory.
  */
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { StageHeader, StageResult } from "../protocol/node-api.ts";
 import type { NodeClient, StageCall } from "./node-client.ts";
@@ -101,7 +102,9 @@ class Upload {
 
   async result(): Promise<ReplicaStageResult> {
     try {
-      return await this.call.result;
+      const result = await this.call.result;
+      crashPoint("push.node-staged");
+      return result;
     } catch (error) {
       if (error instanceof NodeCallError && !error.unreachable) return { kind: "node-failed", message: error.message };
       return { kind: "unreachable", message: messageOf(error) };

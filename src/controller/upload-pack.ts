@@ -176,7 +176,12 @@ export class UploadPack {
     } else if (error.code === "replica-not-found") {
       // The node itself says that it has none: it is to be filled again, and not read until then.
       const reason = "the repository server has no such replica";
-      await store.markStale(repository.id, [target.nodeId], reason, clock.nowMs());
+      try {
+        await store.markStale(repository.id, [target.nodeId], reason, clock.nowMs());
+      } catch (failure) {
+        // Another replica may serve the fetch all the same.
+        log.debug({ error: messageOf(failure) }, "cannot mark a replica STALE");
+      }
     }
   }
 }

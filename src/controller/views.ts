@@ -24,6 +24,7 @@ export function repositoryView(
     timestamp: repository.pushedMs,
     createdAt: repository.createdMs,
     generation: repository.generation,
+    aheadGeneration: repository.aheadGeneration,
     size: Math.max(0, ...replicas.map((replica) => replica.sizeBytes)),
     primaryNode: primary === undefined ? "" : urlOf(primary.nodeId),
     nodes: replicas.map((replica) => ({

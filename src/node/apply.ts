@@ -5,6 +5,7 @@
  * Invariant: the recorded generation is never ahead of the refs on disk. A crash in between is healed by applying
  * again, since the updates are absolute values.
  */
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import type { ApplyRequest } from "../protocol/node-api.ts";
 import type { Git } from "./git.ts";
@@ -42,8 +43,11 @@ export class Applier {
       }
       await this.#deps.limiter.run(id, undefined, async () => {
         const directory = await this.#deps.repositories.open(id);
+        crashPoint("apply.begun");
         await updateRefs(this.#deps.git, directory, request.updates);
+        crashPoint("apply.refs-written");
         await this.#deps.repositories.setGeneration(id, request.generation);
+        crashPoint("apply.recorded");
       });
       return request.generation;
     });

@@ -2,11 +2,14 @@
  * Catch-up: a replica fetches what it lacks from another node and takes over the refs of a generation. What the
  * fetch brought is checked before any ref is set; a replica without a recorded generation starts from nothing.
  */
+import { join } from "node:path";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { CatchUpHeader, CatchUpResult, FetchTipsRequest, StageResult } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
 import { checkTips, isConnected } from "./connectivity.ts";
+import { syncDirectory } from "./durable-file.ts";
 import { fetchObjects } from "./fetch-objects.ts";
 import { fsck } from "./fsck.ts";
 import type { Git } from "./git.ts";
@@ -42,9 +45,11 @@ export class CatchUp {
     const { id } = header.replica;
     try {
       await repositories.create(header.replica, -1);
+      crashPoint("catch-up.created");
       const directory = await repositories.open(id);
       if (header.sourceUrl !== null) await this.#dropUnsoundRefs(id, directory);
       await limiter.run(id, signal, () => this.#fetch(directory, header, refs, signal, onProgress));
+      crashPoint("catch-up.objects-moved");
       return await applier.exclusive(id, async () => {
         signal.throwIfAborted();
         const { generation } = await repositories.record(id);
@@ -52,7 +57,9 @@ export class CatchUp {
         // Pushes went on while this fetched; the refs may be newer already.
         if (generation > header.generation) return { kind: "caught-up", generation };
         await setRefs(git, directory, refs, () => repositories.setGeneration(id, -1));
+        crashPoint("catch-up.refs-set");
         await repositories.setGeneration(id, header.generation);
+        crashPoint("catch-up.recorded");
         return { kind: "caught-up", generation: header.generation };
       });
     } catch (error) {
@@ -90,6 +97,7 @@ export class CatchUp {
       const place = { directory, signal, env: quarantine.env };
       const oids = [...new Set(wanted.map(({ oid }) => oid))];
       await fetchObjects(git, place, { url: sourceUrl, secret }, oids, () => {});
+      crashPoint("fetch-tips.fetched");
       const tips = await checkTips(git, place, wanted);
       await quarantine.migrate();
       repositories.touched(id);
@@ -111,6 +119,7 @@ export class CatchUp {
       if (sound && generation >= 0) return;
       if (sound && (await readRefs(git, directory)).size === 0) return;
       if (generation >= 0) await repositories.setGeneration(id, -1);
+      crashPoint("catch-up.unrecorded");
       await clearRefs(directory);
     });
   }
@@ -126,17 +135,19 @@ export class CatchUp {
     if (header.sourceUrl === null) {
       const everything = [...new Set(refs.values())];
       const isWhole = header.damaged !== true || (await fsck(git, directory, signal)).length === 0;
-      if (isWhole && (await isConnected(git, { directory, signal }, everything, { trustOwnRefs: false }))) return;
+      if (isWhole && (await isConnected(git, { directory, signal }, everything, { trustOwnRefs: false })))
+        return syncPacks(directory);
       throw new GitmeshError("git-failed", "objects are missing, and there is no complete replica to fetch them from");
     }
     const own = new Set((await readRefs(git, directory)).values());
     const wanted = [...new Set(refs.values())].filter((oid) => !own.has(oid));
     // A walk over what is there settles many cases without the network.
-    if (wanted.length === 0 || (await isConnected(git, { directory, signal }, wanted))) return;
+    if (wanted.length === 0 || (await isConnected(git, { directory, signal }, wanted))) return syncPacks(directory);
     const quarantine = await Quarantine.open(directory);
     try {
       const place = { directory, signal, env: quarantine.env };
       await fetchObjects(git, place, { url: header.sourceUrl, secret }, wanted, onProgress);
+      crashPoint("catch-up.fetched");
       if (!(await isConnected(git, place, wanted))) {
         throw new GitmeshError("git-failed", "objects are missing after the fetch");
       }
@@ -146,4 +157,9 @@ export class CatchUp {
       await quarantine.discard();
     }
   }
+}
+
+/** What is there may have been moved there a moment ago, or by a process that was killed before it was durable. */
+function syncPacks(directory: string): Promise<void> {
+  return syncDirectory(join(directory, "objects", "pack"));
 }

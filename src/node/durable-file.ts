@@ -1,6 +1,7 @@
 /** Files that survive a power loss once the promise resolves. */
 import { open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
+import { crashPoint } from "../base/crash-point.ts";
 
 /** Replaces a file as a whole: after a crash it has its old content or the new. */
 export async function writeFileDurably(path: string, content: string | Uint8Array): Promise<void> {
@@ -12,7 +13,9 @@ export async function writeFileDurably(path: string, content: string | Uint8Arra
   } finally {
     await file.close();
   }
+  crashPoint("file.written");
   await rename(building, path);
+  crashPoint("file.renamed");
   await syncDirectory(dirname(path));
 }
 

@@ -4,9 +4,10 @@
  */
 import { readFile } from "node:fs/promises";
 import { Agent, request } from "undici";
-import type { z } from "zod";
+import { z } from "zod";
 import { messageOf } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import { firstSecret } from "../base/secret.ts";
 import type { NodeSettings } from "../base/settings.ts";
@@ -50,6 +51,7 @@ export class HeartbeatSender {
   #unknown = true;
   #controller = 0;
   #lastProblem = "";
+  #lastHeartbeatMs: number | undefined;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
@@ -109,7 +111,9 @@ export class HeartbeatSender {
       ...(await diskSpace(settings.directory)),
       inventory: (await repositories.inventory()).map(({ repositoryId, generation }) => ({ repositoryId, generation })),
     };
+    crashPoint("registration.inventory-taken");
     const answer = await this.#call(clusterPaths.register, body, registerResponseSchema, registerMs);
+    crashPoint("registration.answered");
     for (const id of answer.deletedRepositoryIds) await repositories.retire(id, { reason: "deleted" });
     if (answer.orphanRepositoryIds.length > 0) {
       log.warn({ repositoryIds: answer.orphanRepositoryIds }, "directories that the cluster does not know; they stay");
@@ -127,14 +131,18 @@ export class HeartbeatSender {
       const sizeBytes = await repositories.sizeBytes(repositoryId).catch(() => undefined);
       if (sizeBytes !== undefined) sizes.push({ repositoryId, sizeBytes });
     }
+    const lastHeartbeatMs = this.#lastHeartbeatMs;
     const body: HeartbeatRequest = {
       id: nodeId,
       bootId,
       ...(await diskSpace(settings.directory)),
+      ...(lastHeartbeatMs === undefined ? {} : { lastHeartbeatMs }),
       sizes,
       suspects: [...suspects],
     };
-    return !(await this.#call(clusterPaths.heartbeat, body, heartbeatResponseSchema, callMs)).register;
+    const answer = await this.#call(clusterPaths.heartbeat, body, heartbeatResponseSchema, callMs);
+    this.#lastHeartbeatMs = answer.heartbeatMs;
+    return !answer.register;
   }
 
   async #call<R>(path: string, body: unknown, schema: z.ZodType<R>, timeoutMs: number): Promise<R> {
@@ -153,7 +161,7 @@ export class HeartbeatSender {
           body: JSON.stringify(body),
         });
         const text = await answer.body.text();
-        if (answer.statusCode !== 200) throw new Error(`${url} answered ${answer.statusCode}: ${text.slice(0, 300)}`);
+        if (answer.statusCode !== 200) throw new Error(`${url} answered ${answer.statusCode}: ${detailOf(text)}`);
         this.#controller = (this.#controller + attempt) % controllers.length;
         return schema.parse(JSON.parse(text));
       } catch (error) {
@@ -170,5 +178,19 @@ export class HeartbeatSender {
     this.#options.log.fatal({ file: this.#options.identityFile }, "the identity on the disk is gone or another's");
     this.#options.onForeignDisk();
     return false;
+  }
+}
+
+/** What is wrong, without what differs from answer to answer: the same trouble is told once. */
+function detailOf(text: string): string {
+  const problem = z.object({ detail: z.string() }).safeParse(parsed(text));
+  return (problem.data?.detail ?? text).slice(0, 300);
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { v7 as uuid } from "uuid";
 import { z } from "zod";
+import { crashPoint } from "../base/crash-point.ts";
 import { writeFileDurably } from "./durable-file.ts";
 
 const identitySchema = z.object({ id: z.uuid() });
@@ -15,6 +16,7 @@ export async function readIdentity(path: string): Promise<string> {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     const identity = { id: uuid() };
     await writeFileDurably(path, `${JSON.stringify(identity)}\n`);
+    crashPoint("identity.made");
     return identity.id;
   }
   const identity = identitySchema.safeParse(parseJson(text));

@@ -3,6 +3,7 @@
  * files. To be called only when no git works on the repository (removeRefLocks: on its refs).
  */
 import { readdir, rm } from "node:fs/promises";
+import { crashPoint } from "../base/crash-point.ts";
 
 type IsLeftover = (name: string) => boolean;
 
@@ -10,6 +11,7 @@ const separator = Buffer.from("/");
 
 export async function removeLeftovers(directory: string): Promise<void> {
   await removeRefLocks(directory);
+  crashPoint("leftovers.refs-unlocked");
   await removeIn(Buffer.from(`${directory}/objects`), isObjectLeftover, true);
 }
 
@@ -37,7 +39,9 @@ async function removeIn(directory: Buffer, isLeftover: IsLeftover, deep: boolean
   const entries = await readdir(directory, { withFileTypes: true, encoding: "buffer" }).catch(() => []);
   for (const entry of entries) {
     const path = Buffer.concat([directory, separator, entry.name]);
-    if (isLeftover(entry.name.toString("latin1"))) await rm(path, { recursive: true, force: true });
-    else if (deep && entry.isDirectory()) await removeIn(path, isLeftover, deep);
+    if (isLeftover(entry.name.toString("latin1"))) {
+      await rm(path, { recursive: true, force: true });
+      crashPoint("leftovers.one-removed");
+    } else if (deep && entry.isDirectory()) await removeIn(path, isLeftover, deep);
   }
 }

@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { crashPoint } from "../base/crash-point.ts";
 import { syncDirectory } from "./durable-file.ts";
 
 /** An index makes its pack visible, so it comes last. */
@@ -41,12 +42,20 @@ export class Quarantine {
     await mkdir(this.#packs, { recursive: true });
     // Packs are named by their content: one that is there already is the same, and is replaced by itself.
     for (const suffix of order) {
-      for (const name of files) if (name.endsWith(suffix)) await rename(join(from, name), join(this.#packs, name));
+      for (const name of files) {
+        if (!name.endsWith(suffix)) continue;
+        await rename(join(from, name), join(this.#packs, name));
+        crashPoint("quarantine.file-moved");
+      }
     }
-    if (files.length > 0) await syncDirectory(this.#packs);
+    crashPoint("quarantine.moved");
+    // Also without files: what was not sent again may have been moved there a moment ago by somebody else.
+    await syncDirectory(this.#packs);
+    crashPoint("quarantine.synced");
   }
 
   async discard(): Promise<void> {
     await rm(this.path, { recursive: true, force: true });
+    crashPoint("quarantine.discarded");
   }
 }

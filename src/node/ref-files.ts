@@ -2,10 +2,11 @@
  * The files of a replica's refs, touched past git only where git itself gives up. Refs are a copy of what the store
  * has, so nothing is lost with them.
  */
-import { lstat, mkdir, readFile, rm } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { crashPoint } from "../base/crash-point.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
-import { checkRefName, refNameToBytes } from "../protocol/ref-name.ts";
+import { checkRefName, refNameFromBytes, refNameToBytes } from "../protocol/ref-name.ts";
 import { syncDirectory } from "./durable-file.ts";
 
 /** Removes all refs, however broken. */
@@ -16,6 +17,18 @@ export async function clearRefs(directory: string): Promise<void> {
   for (const name of ["heads", "tags"]) await mkdir(join(directory, "refs", name), { recursive: true });
   await syncDirectory(join(directory, "refs"));
   await syncDirectory(directory);
+  crashPoint("refs.cleared");
+}
+
+/** refs and every directory below it, as byte strings like ref names. */
+export async function refDirectories(directory: string, name = "refs"): Promise<string[]> {
+  const entries = await readdir(pathOf(directory, name), { withFileTypes: true, encoding: "buffer" });
+  const found = [name];
+  for (const entry of entries) {
+    if (entry.isDirectory())
+      found.push(...(await refDirectories(directory, `${name}/${refNameFromBytes(entry.name)}`)));
+  }
+  return found;
 }
 
 /** Removes what keeps git from making these updates: files that say nothing, and files and directories in each other's place. */

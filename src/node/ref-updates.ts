@@ -1,14 +1,16 @@
 /** Changes a replica's own refs with git's ref transactions. */
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
 import { refNameToBytes, type ObjectId, type RefName } from "../protocol/ref-name.ts";
 import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
 import { removeRefLocks } from "./leftovers.ts";
-import { clearRefs, removeBrokenRefs } from "./ref-files.ts";
+import { clearRefs, refDirectories, removeBrokenRefs } from "./ref-files.ts";
 
 /** Beyond so many, refs are packed into one file rather than fsynced each for itself. */
 const looseUpdatesMax = 100;
+const looseRefsUnsynced = { "core.fsync": "loose-object,pack,pack-metadata,commit-graph" };
 const refsOutputBytesMax = 512 * 1024 * 1024;
 
 /**
@@ -18,26 +20,45 @@ const refsOutputBytesMax = 512 * 1024 * 1024;
  * The updates are committed: they are refused by nothing that lies about in refs/. To be called by one at a time.
  */
 export async function updateRefs(git: Git, directory: string, updates: readonly RefUpdate[]): Promise<void> {
+  await change(git, directory, updates, updates.length > looseUpdatesMax);
   const names = updates.map(([name]) => name);
+  await syncDirectories(directory, directoriesOf(names));
+}
+
+async function change(git: Git, directory: string, updates: readonly RefUpdate[], packed: boolean): Promise<void> {
   try {
-    await applyUpdates(git, directory, updates);
+    await applyUpdates(git, directory, updates, packed);
   } catch {
     // Lock files of a killed git, files that are no refs, and the like: nobody else works on these refs now.
     await removeRefLocks(directory);
     await removeBrokenRefs(directory, updates);
-    await applyUpdates(git, directory, updates);
+    crashPoint("refs.unblocked");
+    await applyUpdates(git, directory, updates, packed);
   }
-  await syncRefDirectories(directory, names);
+  crashPoint("refs.written");
 }
 
-async function applyUpdates(git: Git, directory: string, updates: readonly RefUpdate[]): Promise<void> {
-  const many = updates.length > looseUpdatesMax;
-  const config: Record<string, string> = many ? { "core.fsync": "loose-object,pack,pack-metadata,commit-graph" } : {};
+async function applyUpdates(
+  git: Git,
+  directory: string,
+  updates: readonly RefUpdate[],
+  packed: boolean,
+): Promise<void> {
   const deletes = updates.filter(([, oid]) => oid === null);
   const others = updates.filter(([, oid]) => oid !== null);
-  for (const part of [deletes, others]) if (part.length > 0) await transaction(git, directory, config, part);
-  // packed-refs is fsynced by git; loose refs that are left over from before were when they were written.
-  if (many) await git.capture({ args: ["pack-refs", "--all", "--prune"], directory });
+  // Deletes write packed-refs anew, with all that is in it.
+  if (deletes.length > 0) await transaction(git, directory, {}, deletes);
+  crashPoint("refs.part-written");
+  if (others.length > 0) await transaction(git, directory, packed ? looseRefsUnsynced : {}, others);
+  if (packed) await packRefs(git, directory);
+}
+
+/** git fsyncs packed-refs; a loose ref goes when that it is packed is durable. */
+async function packRefs(git: Git, directory: string): Promise<void> {
+  await git.capture({ args: ["pack-refs", "--all", "--no-prune"], directory });
+  await syncDirectory(directory);
+  crashPoint("refs.packed");
+  await git.capture({ args: ["pack-refs", "--all", "--prune"], directory });
 }
 
 async function transaction(
@@ -55,17 +76,22 @@ async function transaction(
   }
 }
 
-/**
- * git fsyncs what a loose ref says; its name, or that it is gone, is durable when the directory is. A loose ref that
- * comes back after a power loss would hide the packed one.
- */
-async function syncRefDirectories(directory: string, names: readonly RefName[]): Promise<void> {
+/** The directories that these refs are in, as paths in the replica's, which is one of them. */
+function directoriesOf(names: readonly RefName[]): Set<string> {
   const directories = new Set<string>([""]);
   for (const name of names) {
     const parts = name.split("/");
     for (let depth = 1; depth < parts.length; depth += 1) directories.add(parts.slice(0, depth).join("/"));
   }
-  for (const name of directories) {
+  return directories;
+}
+
+/**
+ * git fsyncs what a loose ref says; its name, or that it is gone, is durable when the directory is. A loose ref that
+ * comes back after a power loss would hide the packed one.
+ */
+async function syncDirectories(directory: string, names: Iterable<string>): Promise<void> {
+  for (const name of names) {
     const path = Buffer.concat([Buffer.from(`${directory}/`), refNameToBytes(name)]);
     await syncDirectory(path).catch((error: NodeJS.ErrnoException) => {
       // Deleting the last ref below a directory removes the directory; the one above it is synced as well.
@@ -101,16 +127,25 @@ export async function setRefs(
   for (const name of own.keys()) if (!wanted.has(name)) updates.push([name, null]);
   for (const [name, oid] of wanted) if (own.get(name) !== oid) updates.push([name, oid]);
   try {
-    await updateRefs(git, directory, updates);
+    await changeAll(git, directory, updates);
     if (equal(await readRefs(git, directory), wanted)) return;
   } catch {
     // Below.
   }
   await beforeClearing();
   await clearRefs(directory);
-  await updateRefs(git, directory, [...wanted]);
+  await changeAll(git, directory, [...wanted]);
   if (equal(await readRefs(git, directory), wanted)) return;
   throw new GitmeshError("git-failed", "the replica's refs cannot be written");
+}
+
+/**
+ * Makes updates, and every ref durable: also one that has its value already, since who set it may have been killed
+ * before it was.
+ */
+async function changeAll(git: Git, directory: string, updates: readonly RefUpdate[]): Promise<void> {
+  await change(git, directory, updates, true);
+  await syncDirectories(directory, ["", ...(await refDirectories(directory))]);
 }
 
 /** Whether git can read every ref and the object that it names. */

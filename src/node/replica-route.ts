@@ -22,6 +22,7 @@ import {
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
 import type { CatchUp } from "./catch-up.ts";
+import type { Inspection } from "./inspection.ts";
 import { JsonLineReader } from "./json-lines.ts";
 import { progressAnswer } from "./progress-answer.ts";
 import type { Repositories } from "./repositories.ts";
@@ -34,6 +35,7 @@ export interface ReplicaRouteDependencies {
   readonly applier: Applier;
   readonly catchUp: CatchUp;
   readonly verifier: Verifier;
+  readonly inspection: Inspection;
   readonly clock: Clock;
 }
 
@@ -47,6 +49,7 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
     await repositories.create(request.body, 0);
     return reply.code(201).send({});
   });
+  routes.get(nodePaths.replicas, async () => ({ replicas: await repositories.list() }));
   routes.get(nodePaths.replica(":id"), { schema: { params } }, async (request) => {
     const { id, generation } = await repositories.record(request.params.id);
     return { id, generation, sizeBytes: await repositories.sizeBytes(id) };
@@ -92,6 +95,7 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
     rawBodyRoutes(scope);
     scope.post(nodePaths.stage(":id"), async (request, reply) => stage(deps, request, reply));
     scope.post(nodePaths.fetchTips(":id"), async (request, reply) => fetchTips(deps, request, reply));
+    scope.post(nodePaths.inspect(":id"), async (request, reply) => inspect(deps, request, reply));
     scope.post(nodePaths.catchUp(":id"), async (request, reply) => catchUp(deps, request, reply));
   });
 }
@@ -120,6 +124,17 @@ async function fetchTips(
   const signal = abortedWith(request, reply);
   const wanted = parse(fetchTipsRequestSchema, await new JsonLineReader(rawBody(request)).next());
   return begin(deps, request, reply, signal, () => deps.catchUp.fetchTips(id, wanted, signal));
+}
+
+async function inspect(
+  deps: ReplicaRouteDependencies,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<Readable> {
+  const { id } = idOf(request);
+  await deps.repositories.open(id);
+  const signal = abortedWith(request, reply);
+  return begin(deps, request, reply, signal, () => deps.inspection.inspect(id, signal));
 }
 
 async function catchUp(

@@ -12,12 +12,14 @@ import { access, cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } fro
 import { basename, join } from "node:path";
 import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import {
   repositoryIdSchema,
   type AsideCopy,
   type CopiesResponse,
   type ReplicaDescription,
+  type ReplicaList,
   type RetireRequest,
 } from "../protocol/node-api.ts";
 import { checkRefName } from "../protocol/ref-name.ts";
@@ -65,7 +67,9 @@ export class Repositories {
     await mkdir(join(this.#directory, "replicas"), { recursive: true });
     await mkdir(join(this.#directory, "aside"), { recursive: true });
     await rm(this.#building(), { recursive: true, force: true });
+    crashPoint("start.building-removed");
     await mkdir(this.#building(), { recursive: true });
+    await syncDirectory(this.#directory);
     for (const objectFormat of ["sha1", "sha256"] as const) {
       const template = this.#template(objectFormat);
       const args = ["init", "--quiet", "--bare", "--template=", `--object-format=${objectFormat}`, template];
@@ -109,14 +113,23 @@ export class Repositories {
   async create(description: ReplicaDescription, generation: number): Promise<void> {
     const directory = this.directoryOf(description.id);
     this.#used.add(description.id);
-    if (await exists(directory)) return;
+    if (!(await exists(directory))) await this.#make(directory, description, generation);
+    // Also where it was there already: whoever made it may have been killed before this.
+    await syncDirectory(join(directory, ".."));
+    await syncDirectory(join(directory, "..", ".."));
+    crashPoint("replica.made");
+  }
+
+  async #make(directory: string, description: ReplicaDescription, generation: number): Promise<void> {
     this.#creations += 1;
     const building = join(this.#building(), `${description.id}.${this.#creations}`);
     await cp(this.#template(description.objectFormat), building, { recursive: true });
+    crashPoint("replica.copied");
     await this.#describe(building, description, generation);
     for (const inside of ["objects/info", "objects/pack", "objects", "refs/heads", "refs/tags", "refs", "."]) {
       await syncDirectory(join(building, inside));
     }
+    crashPoint("replica.built");
     await mkdir(join(directory, ".."), { recursive: true });
     try {
       await rename(building, directory);
@@ -126,8 +139,7 @@ export class Repositories {
       if (!(await exists(directory))) throw error;
       return;
     }
-    await syncDirectory(join(directory, ".."));
-    await syncDirectory(join(directory, "..", ".."));
+    crashPoint("replica.renamed");
     this.touched(description.id);
   }
 
@@ -163,8 +175,10 @@ export class Repositories {
     const word = /^[a-z-]{1,32}$/.test(reason) ? reason : "retired";
     const aside = join(this.#directory, "aside");
     await rename(directory, join(aside, `${id}.${this.#clock.nowMs()}.${word}.git`));
+    crashPoint("retire.moved");
     await syncDirectory(aside);
     await syncDirectory(join(directory, ".."));
+    crashPoint("retire.synced");
   }
 
   /** Removes directories of repositories that a person deleted more than `keepMs` ago. Others stay. */
@@ -174,6 +188,7 @@ export class Repositories {
       const time = /^[0-9a-f-]+\.(\d+)\.deleted\.git$/.exec(name)?.[1];
       if (time === undefined || this.#clock.nowMs() - Number(time) < keepMs) continue;
       await rm(join(aside, name), { recursive: true, force: true });
+      crashPoint("purge.removed");
     }
   }
 
@@ -197,17 +212,32 @@ export class Repositories {
     await rm(join(this.#directory, "aside", entry), { recursive: true, force: true });
   }
 
-  /** Every replica on disk with the name and generation that it records; -1 where the record cannot be read. */
-  async inventory(): Promise<CopiesResponse["replicas"]> {
-    const found: CopiesResponse["replicas"] = [];
+  /** Every replica on disk with the name and generation that it records; "" and -1 where the record cannot be read. */
+  inventory(): Promise<CopiesResponse["replicas"]> {
+    return this.#onDisk(async (repositoryId, directory) => {
+      const record = await readRecord(directory, repositoryId);
+      return { repositoryId, name: record?.name ?? "", generation: record?.generation ?? -1 };
+    });
+  }
+
+  /** Every replica on disk with the name and the default branch that it has there; "" where they cannot be read. */
+  list(): Promise<ReplicaList["replicas"]> {
+    return this.#onDisk(async (id, directory) => {
+      const record = await readRecord(directory, id);
+      const head = await readFile(join(directory, "HEAD"), "latin1").catch(() => "");
+      return { id, name: record?.name ?? "", defaultBranch: /^ref: (.+)\n$/.exec(head)?.[1] ?? "" };
+    });
+  }
+
+  async #onDisk<T>(look: (id: string, directory: string) => Promise<T>): Promise<T[]> {
+    const found: T[] = [];
     const replicas = join(this.#directory, "replicas");
     for (const name of await readdir(replicas)) {
       // Whatever else lies there is no replica.
       for (const file of await readdir(join(replicas, name)).catch(() => [])) {
         const id = repositoryIdSchema.safeParse(basename(file, ".git"));
         if (!id.success || this.directoryOf(id.data) !== join(replicas, name, file)) continue;
-        const record = await readRecord(join(replicas, name, file), id.data);
-        found.push({ repositoryId: id.data, name: record?.name ?? "", generation: record?.generation ?? -1 });
+        found.push(await look(id.data, join(replicas, name, file)));
       }
     }
     return found;
@@ -260,11 +290,13 @@ export class Repositories {
     const config = await readFile(join(directory, "config"), "utf8");
     // For people who look into the directory. Names have no character that means something in a config.
     await writeFileDurably(join(directory, "config"), `${config.split("[gitmesh]")[0]}[gitmesh]\n\tname = ${name}\n`);
+    crashPoint("describe.config-written");
     await writeFile(
       join(directory, "description"),
       `${name}${description.description === "" ? "" : `: ${description.description}`}\n`,
     );
     await writeFileDurably(join(directory, "HEAD"), Buffer.from(`ref: ${defaultBranch}\n`, "latin1"));
+    crashPoint("describe.head-written");
     const record = { id, name, generation };
     await writeFileDurably(join(directory, "gitmesh.json"), `${JSON.stringify(record)}\n`);
     if (directory === this.directoryOf(id)) this.#records.set(id, record);

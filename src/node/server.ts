@@ -1,8 +1,9 @@
 /** A repository server, put together: from the disk up to the routes. */
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-point.ts";
+import { makeDirectoryDurably } from "../base/durable-directory.ts";
 import { createHttpServer, listen, requireClusterSecret } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
 import type { NodeSettings } from "../base/settings.ts";
@@ -12,6 +13,7 @@ import { lockDirectory } from "./directory-lock.ts";
 import { Git } from "./git.ts";
 import { GitLimiter } from "./git-limiter.ts";
 import { gitRoutes } from "./git-route.ts";
+import { Inspection } from "./inspection.ts";
 import { HeartbeatSender } from "./heartbeat.ts";
 import { readIdentity } from "./identity.ts";
 import { replicaRoutes } from "./replica-route.ts";
@@ -51,12 +53,13 @@ export async function startNode(
         `A repository server that listens on ${settings.listen} needs advertiseUrl: who is to reach it, and how?`,
       );
     }
-    await mkdir(settings.directory, { recursive: true });
+    makeDirectoryDurably(resolve(settings.directory));
     const git = await Git.start(log, clock);
     open.push(() => git.close());
     const unlock = await lockDirectory(settings.directory, git.processIds, clock);
     // Given back when the last git is gone.
     open.unshift(unlock);
+    crashPoint("start.locked");
     const identityFile = join(settings.directory, "identity.json");
     const nodeId = await readIdentity(identityFile);
     const repositories = new Repositories({ directory: settings.directory, git, clock });
@@ -67,6 +70,7 @@ export async function startNode(
     const stager = new Stager({ repositories, git, limiter });
     const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
     const verifier = new Verifier({ repositories, git, applier, limiter: new GitLimiter(verifyLimits) });
+    const inspection = new Inspection({ repositories, git, limiter, applier });
     const uploadPack = new UploadPack({ repositories, git });
     let isReady = (): boolean => false;
 
@@ -74,7 +78,7 @@ export async function startNode(
     const closeSilentConnections = trackSilentConnections(app.server);
     void app.register(async (guarded) => {
       guarded.addHook("onRequest", requireClusterSecret(settings.secret));
-      replicaRoutes(guarded, { repositories, stager, applier, catchUp, verifier, clock });
+      replicaRoutes(guarded, { repositories, stager, applier, catchUp, verifier, inspection, clock });
       gitRoutes(guarded, { uploadPack, limiter });
     });
     app.get("/healthz", async () => ({ status: "ok" }));

@@ -7,6 +7,7 @@
 import { createReadStream, createWriteStream } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { StageHeader, StageResult } from "../protocol/node-api.ts";
 import { checkTips } from "./connectivity.ts";
@@ -78,6 +79,7 @@ export class Stager {
     let quarantine: Quarantine | undefined;
     try {
       quarantine = await Quarantine.open(directory);
+      crashPoint("stage.quarantine-made");
       return await this.#stageIn({ id, directory, quarantine, header, signal, onProgress }, upload);
     } catch (error) {
       signal.throwIfAborted();
@@ -107,9 +109,11 @@ export class Stager {
     const { id, directory, quarantine, header, signal } = staging;
     const refusal = await this.#indexPack(staging, source);
     signal.throwIfAborted();
+    crashPoint("stage.indexed");
     // Nothing was sent at all: whether that is right, the controller knows.
     if (refusal !== undefined && upload.bytes > 0) return refusal;
     const tips = await checkTips(this.#deps.git, { directory, env: quarantine.env, signal }, header.tips);
+    crashPoint("stage.checked");
     if (upload.objects > 0 && tips.some((tip) => tip.type !== "missing")) {
       signal.throwIfAborted();
       await quarantine.migrate();
@@ -118,7 +122,8 @@ export class Stager {
       // What the tips reach may have been moved there a moment ago by another push.
       await syncDirectory(join(directory, "objects", "pack"));
     }
-    return { kind: "staged", tips, packBytes: upload.bytes };
+    const { generation } = await this.#deps.repositories.record(id);
+    return { kind: "staged", tips, packBytes: upload.bytes, generation };
   }
 
   /** Undefined when the pack is good. */

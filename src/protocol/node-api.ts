@@ -18,7 +18,7 @@ export const repositoryIdSchema = z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-
 
 /** Paths on a repository server. */
 export const nodePaths = {
-  /** POST replicaDescription: makes the bare repository (again is fine), 201. */
+  /** POST replicaDescription: makes the bare repository (again is fine), 201. GET: replicaList. */
   replicas: "/node/v1/replicas",
   /** GET: replicaStatus. PATCH replicaDescription: new name, default branch, description, 204. */
   replica: (id: string) => `/node/v1/replicas/${id}`,
@@ -38,6 +38,8 @@ export const nodePaths = {
   copies: "/node/v1/copies",
   /** POST {entry}: deletes a copy that was moved aside, for good; 204 (also when there is none). */
   purge: "/node/v1/copies/_purge",
+  /** POST: what the replica holds, proven; answers progress lines with a replicaInspection. */
+  inspect: (id: string) => `/node/v1/replicas/${id}/_inspect`,
   /** git's own smart HTTP below this URL (info/refs?service=git-upload-pack, git-upload-pack): for controllers and peers. */
   git: (id: string) => `/node/v1/replicas/${id}/git`,
 } as const;
@@ -73,6 +75,28 @@ export const retireRequestSchema = z.object({
   ifUnused: z.boolean().optional(),
 });
 export type RetireRequest = z.infer<typeof retireRequestSchema>;
+/** What is on the disk, whether or not the store knows it; `name` and `defaultBranch` are "" where they cannot be read. */
+export const replicaListSchema = z.object({
+  replicas: z.array(z.object({ id: repositoryIdSchema, name: z.string(), defaultBranch: z.string() })),
+});
+export type ReplicaList = z.infer<typeof replicaListSchema>;
+
+export const replicaInspectionSchema = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("inspected"),
+    id: repositoryIdSchema,
+    name: z.string(),
+    generation: z.int().min(-1),
+    objectFormat: z.enum(["sha1", "sha256"]),
+    defaultBranch: refName,
+    /** Name, value, and what an annotated tag points to in the end. */
+    refs: z.array(z.tuple([refName, objectId, objectId.nullable()])),
+    /** Everything that the refs reach is there. */
+    complete: z.boolean(),
+  }),
+  z.object({ kind: z.literal("node-failed"), message: z.string() }),
+]);
+export type ReplicaInspection = z.infer<typeof replicaInspectionSchema>;
 
 const tipsSchema = z.array(
   z.object({
@@ -115,7 +139,13 @@ export type TipResult = z.infer<typeof tipResultSchema>;
 
 export const stageResultSchema = z.discriminatedUnion("kind", [
   /** Every object is durable in the replica's object store; `tips` in the order of the header's. */
-  z.object({ kind: z.literal("staged"), tips: z.array(tipResultSchema), packBytes: z.int() }),
+  z.object({
+    kind: z.literal("staged"),
+    tips: z.array(tipResultSchema),
+    packBytes: z.int(),
+    /** The replica's recorded generation: the store must be at least there. */
+    generation: z.int().min(-1).optional(),
+  }),
   /** The pack is bad: the client's fault, no evidence against the node. `message` is git's, fit for "unpack ...". */
   z.object({ kind: z.literal("bad-pack"), message: z.string() }),
   /** The node could not: disk, processes, a bug. */
@@ -235,6 +265,8 @@ export const heartbeatRequestSchema = z.object({
   bootId: z.string().min(1).max(64),
   diskUsage: z.number().min(0).max(1),
   diskFreeBytes: z.int().min(0),
+  /** What the last answer said: a store with an older heartbeat of this node has lost something. */
+  lastHeartbeatMs: z.number().optional(),
   /** Of replicas that changed since the last heartbeat that was answered. */
   sizes: z.array(z.object({ repositoryId: repositoryIdSchema, sizeBytes: z.int().min(0) })),
   /** Replicas that git stumbled over since then: they may be damaged. */
@@ -245,4 +277,6 @@ export type HeartbeatRequest = z.infer<typeof heartbeatRequestSchema>;
 export const heartbeatResponseSchema = z.object({
   /** True: register again (the controller does not know this start of the node). */
   register: z.boolean(),
+  /** As the store has this heartbeat, ms since 1970. */
+  heartbeatMs: z.number().optional(),
 });

@@ -33,6 +33,9 @@ export const apiPaths = {
   /** POST ?node=: that replica's copy is moved aside and filled anew. */
   rebuildRepository: (name: string, node: string) => `/api/repos/${name}/_rebuild?node=${encodeURIComponent(node)}`,
   deleteRepository: (name: string) => `/api/repos/${name}/_delete`,
+  adoptions: "/api/adoptions",
+  /** `name`: a repository's name or id. */
+  adoption: (name: string) => `/api/adoptions/${name}`,
   nodes: "/api/nodes",
   /** `id`: the node's id, its HOST:PORT or its URL. */
   node: (id: string) => `/api/nodes/${encodeURIComponent(id)}`,
@@ -116,11 +119,70 @@ export const repositoryViewSchema = z.object({
   timestamp: z.int().describe("Of the last push, ms since 1970; -1 before the first"),
   createdAt: z.int().describe("ms since 1970"),
   generation: z.int().describe("Number of committed ref transactions"),
+  aheadGeneration: z
+    .int()
+    .describe("Generation of a replica that the metadata store has lost: an adoption is needed; -1: none"),
   size: z.int().describe("Bytes on disk of the largest replica"),
   primaryNode: z.string().describe('URL of the first READY replica\'s repository server; "" when there is none'),
   nodes: z.array(replicaViewSchema),
 });
 export type RepositoryView = z.infer<typeof repositoryViewSchema>;
+
+const adoptionKind = z
+  .enum(["behind", "orphan"])
+  .describe("behind: its replicas are ahead of the metadata store; orphan: only repository servers know it");
+
+export const adoptableViewSchema = z.object({
+  repositoryId: z.string(),
+  name: z.string(),
+  kind: adoptionKind,
+  storeGeneration: z.int().describe("-1: the metadata store does not have it"),
+  seenGeneration: z.int().describe("The latest that a copy was seen at"),
+  nodes: z.array(z.string()).describe("URLs of the repository servers with a copy, of an orphan"),
+});
+
+export const adoptionPlanViewSchema = z.object({
+  repositoryId: z.string(),
+  name: z.string(),
+  kind: adoptionKind,
+  problem: z.string().describe('Why it cannot be done as it is; "" when it can'),
+  digest: z.string().describe("Names this plan, for POST"),
+  storeGeneration: z.int().describe("-1: the metadata store does not have it"),
+  generation: z.int().describe("Of the copies that are adopted; -1 when it is not clear which"),
+  newGeneration: z.int().describe("Of the repository afterwards"),
+  added: z.int().describe("Refs added"),
+  changed: z.int().describe("Refs changed"),
+  removed: z.int().describe("Refs removed"),
+  refs: z
+    .array(
+      z.object({
+        name: z.string(),
+        kind: z.enum(["added", "changed", "removed"]),
+        from: z.string().nullable(),
+        to: z.string().nullable(),
+      }),
+    )
+    .describe("The first 1000 of them"),
+  copies: z.array(
+    z.object({
+      nodeId: z.string(),
+      url: z.string(),
+      generation: z.int().describe("-1: none, or not known"),
+      refs: z.string().describe("Digest of its refs: equal ones are equal"),
+      complete: z.boolean().describe("Everything that its refs reach is there"),
+      after: z.enum(["READY", "STALE"]).describe("What its replica will be; a STALE one then catches up"),
+      problem: z.string(),
+    }),
+  ),
+});
+export type AdoptionPlanView = z.infer<typeof adoptionPlanViewSchema>;
+
+const fromNode = z.string().min(1).max(2048).describe("Id, HOST:PORT or URL of the repository server to take it from");
+export const adoptionQuerySchema = z.strictObject({ from: fromNode.optional() });
+export const adoptionRequestSchema = z.strictObject({
+  digest: z.string().min(1).max(64).describe("Of the plan that was shown"),
+  from: fromNode.optional(),
+});
 
 export const nodeState = z
   .enum(["ALIVE", "SUSPECT", "DEAD"])

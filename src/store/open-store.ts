@@ -10,11 +10,19 @@ import type { Store } from "./store.ts";
 export interface OpenStoreOptions {
   readonly clock?: Clock;
   readonly log?: Logger;
-  readonly limits?: Partial<PoolLimits>;
+  readonly limits?: Partial<Pick<PoolLimits, "sessionsMax" | "waitingMax" | "acquireMs" | "statementMs">>;
+  /** A database that gives no sign of life for this long is down, ms. */
+  readonly timeoutMs?: number;
+  /** How long the outcome of a COMMIT without an answer is asked for, ms. */
+  readonly resolveMs?: number;
+  /** Called when the database answers again after it was down: what was read before may no longer be so. */
+  readonly onRecovery?: () => void;
 }
 
 /** `statementMs` is longer than the engines wait for a lock. */
-const defaultLimits: PoolLimits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 5000, statementMs: 15_000 };
+const defaultLimits = { sessionsMax: 10, waitingMax: 1000, statementMs: 15_000 };
+const timeoutMsDefault = 5000;
+const resolveMsDefault = 30_000;
 
 /**
  * `sqlite:FILE` or `sqlite::memory:`, `mysql://`, `mariadb://`, `postgres://` or `postgresql://`. Does not migrate, and
@@ -22,8 +30,11 @@ const defaultLimits: PoolLimits = { sessionsMax: 10, waitingMax: 1000, acquireMs
  */
 export async function openStore(databaseUrl: string, options: OpenStoreOptions = {}): Promise<Store> {
   const clock = options.clock ?? systemClock;
-  const engine = await openEngine(databaseUrl, { ...defaultLimits, ...options.limits }, clock);
-  return new SqlStore(engine, clock, options.log);
+  const { timeoutMs = timeoutMsDefault, resolveMs = resolveMsDefault, onRecovery = () => {}, log } = options;
+  // A slow answer and two probes make the time-out.
+  const limits = { ...defaultLimits, acquireMs: timeoutMs, slowMs: 0.4 * timeoutMs, ...options.limits };
+  const engine = await openEngine(databaseUrl, limits, clock);
+  return new SqlStore(engine, clock, { log, probeMs: 0.3 * timeoutMs, resolveMs, onRecovery });
 }
 
 /** Drivers are loaded only when they are used. */

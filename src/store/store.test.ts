@@ -1,13 +1,13 @@
 /** The contract over every engine, and what only a database server can do to its clients: die, restart, go silent. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { DatabaseSync } from "node:sqlite";
+import { openDatabaseProxy } from "../../test/support/database-proxy.ts";
 import { skipReason, startDatabase, type ServerEngine, type TestDatabase } from "../../test/support/databases.ts";
+import { waitFor } from "../../test/support/wait.ts";
 import { change, commitOf, committed, oid, rejectsWith, repositoryIn } from "./testing/fixtures.ts";
 import { openStore } from "./open-store.ts";
 import { storeContract } from "./testing/store-contract.ts";
@@ -117,6 +117,7 @@ function serverSuite(engine: ServerEngine): void {
         await rejectsWith(store.ping(), "store-unavailable");
         await rejectsWith(store.migrate(), "store-unavailable");
         await server.restart();
+        await untilItAnswers(store);
         assert.equal((await store.findRepository(name))?.repository.generation, 1);
         assert.equal((await committed(store, commitOf(id, [change(topic, oid(1), oid(2))]))).generation, 2);
       } finally {
@@ -125,7 +126,7 @@ function serverSuite(engine: ServerEngine): void {
     });
 
     test("a database that goes silent is store-unavailable within the limit", async () => {
-      const proxy = await openProxy(server.url, () => "pass");
+      const proxy = await openDatabaseProxy(server.url);
       const store = await openStore(proxy.url, { limits: { statementMs: 200, acquireMs: 500 } });
       try {
         await store.ping();
@@ -134,7 +135,7 @@ function serverSuite(engine: ServerEngine): void {
         await rejectsWith(store.ping(), "store-unavailable");
         assert.ok(performance.now() - before < 3000);
         proxy.heal();
-        await store.ping();
+        await untilItAnswers(store);
       } finally {
         await store.close();
         proxy.close();
@@ -143,29 +144,34 @@ function serverSuite(engine: ServerEngine): void {
   });
 }
 
+async function untilItAnswers(store: Store): Promise<void> {
+  await waitFor(
+    async () => {
+      await store.ping();
+      return true;
+    },
+    { what: "the store to answer" },
+  );
+}
+
 /** Breaks the connection at a COMMIT, before or after the database gets it. */
 async function lostCommit(server: TestDatabase, { forward }: { readonly forward: boolean }): Promise<void> {
-  let armed = false;
-  let broken = 0;
   let logged = 0;
-  const proxy = await openProxy(server.url, (bytes) => {
+  const proxy = await openDatabaseProxy(server.url);
+  proxy.watch((bytes) => {
     if (/insert into .ref_log/.test(bytes.toString("latin1"))) logged++;
-    if (!armed || !isCommit(bytes)) return "pass";
-    armed = false;
-    broken++;
-    return forward ? "pass-and-break" : "break";
   });
   const store = await openStore(proxy.url);
   try {
     const { id } = await repositoryIn(store);
     await committed(store, commitOf(id, [change(topic, undefined, oid(1))]));
-    armed = true;
+    proxy.cutNext(forward ? "after" : "before");
     logged = 0;
     const commit = commitOf(id, [change(topic, oid(1), oid(2)), change("refs/heads/x", oid(5), oid(6))], {
       stagedNodeIds: ["n1", "n2"],
     });
     const outcome = await committed(store, commit);
-    assert.equal(broken, 1);
+    assert.equal(proxy.cuts, 1);
     assert.equal(logged, forward ? 1 : 2, "done again only if it had not been done");
     assert.equal(outcome.generation, 2);
     assert.deepEqual(outcome.staleNodeIds, ["n3"]);
@@ -178,65 +184,4 @@ async function lostCommit(server: TestDatabase, { forward }: { readonly forward:
     await store.close();
     proxy.close();
   }
-}
-
-/** The statement alone: MySQL's packet ends with it, PostgreSQL's text with a zero; columns have names like it. */
-function isCommit(bytes: Buffer): boolean {
-  return bytes.includes("commit\0") || bytes.subarray(-7).equals(Buffer.from("\u0003commit"));
-}
-
-type Verdict = "pass" | "break" | "pass-and-break";
-
-interface Proxy {
-  readonly url: string;
-  /** From now on no byte passes, and nobody is told. */
-  silence(): void;
-  heal(): void;
-  close(): void;
-}
-
-/** Between the store and its database; `judge` sees what the store sends. */
-async function openProxy(databaseUrl: string, judge: (bytes: Buffer) => Verdict): Promise<Proxy> {
-  const { hostname, port } = new URL(databaseUrl);
-  const sockets = new Set<Socket>();
-  let silent = false;
-  const server = createServer((client) => {
-    const upstream = connect(Number(port), hostname);
-    for (const socket of [client, upstream]) {
-      sockets.add(socket);
-      socket.setNoDelay(true);
-      socket.on("error", () => {});
-      socket.on("close", () => sockets.delete(socket));
-    }
-    client.on("data", (bytes: Buffer) => {
-      if (silent) return;
-      const verdict = judge(bytes);
-      if (verdict !== "break") upstream.write(bytes);
-      if (verdict === "pass") return;
-      client.destroy();
-      // What was forwarded reaches the database before the end of the connection does.
-      upstream.end();
-    });
-    upstream.on("data", (bytes: Buffer) => {
-      if (!silent && !client.destroyed) client.write(bytes);
-    });
-    client.on("close", () => upstream.end());
-    upstream.on("close", () => client.destroy());
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  assert.ok(address !== null && typeof address === "object");
-  return {
-    url: databaseUrl.replace(`:${port}`, `:${address.port}`),
-    silence: () => {
-      silent = true;
-    },
-    heal: () => {
-      silent = false;
-    },
-    close: () => {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
 }

@@ -23,6 +23,8 @@ export interface Repository {
   readonly denyDeletes: boolean;
   readonly denyNonFastForwards: boolean;
   readonly generation: number;
+  /** The latest generation that a copy was seen at when the store was behind it; -1 when it is not. */
+  readonly aheadGeneration: number;
   readonly createdMs: number;
   /** Of the last committed push; -1 before the first. */
   readonly pushedMs: number;
@@ -50,6 +52,12 @@ export interface RepositoryWithReplicas {
   readonly repository: Repository;
   /** In order of creation; the first READY one is the primary. */
   readonly replicas: readonly Replica[];
+}
+
+export interface ReplicaOfNode {
+  readonly name: string;
+  readonly defaultBranch: RefName;
+  readonly replica: Replica;
 }
 
 export interface NodeRecord {
@@ -150,6 +158,8 @@ export interface RefCommit {
   /** How many of the staged replicas must be READY at the commit. */
   readonly writeQuorum: number;
   readonly committedMs: number;
+  /** The latest generation that a replica said it is at, before the commit; the store must not be behind it. */
+  readonly seenGeneration?: number | undefined;
 }
 
 export interface RefResult {
@@ -172,7 +182,9 @@ export type CommitOutcome =
   /** Every change was refused: nothing was written. */
   | { readonly kind: "refused"; readonly results: readonly RefResult[] }
   | { readonly kind: "no-quorum"; readonly stagedReady: number; readonly needed: number }
-  | { readonly kind: "repository-gone" };
+  | { readonly kind: "repository-gone" }
+  /** A replica was seen at a later generation than the store's: nothing was written, and nothing will be (adoption). */
+  | { readonly kind: "store-behind"; readonly generation: number; readonly seenGeneration: number };
 
 export interface NodeRegistration {
   readonly id: string;
@@ -197,6 +209,8 @@ export type RegistrationOutcome =
       readonly deletedRepositoryIds: readonly string[];
       /** On disk, unknown to the store or placed elsewhere: listed, never deleted on suspicion. */
       readonly orphanRepositoryIds: readonly string[];
+      /** On disk at a later generation than the store's. */
+      readonly aheadRepositoryIds: readonly string[];
     }
   /** Another identity with this URL is alive. */
   | { readonly kind: "conflict"; readonly otherId: string };
@@ -207,6 +221,8 @@ export interface Heartbeat {
   readonly diskUsage: number;
   readonly diskFreeBytes: number;
   readonly nowMs: number;
+  /** Of the heartbeat before this one, as the store had it: undefined when there was none. */
+  readonly lastHeartbeatMs?: number | undefined;
   /** Sizes of replicas that changed since the last heartbeat. */
   readonly sizes: readonly { readonly repositoryId: string; readonly sizeBytes: number }[];
   /** Replicas that git stumbled over: to be verified soon, those that were verified since `verifiedBeforeMs` excepted. */
@@ -236,6 +252,27 @@ export interface VerificationProgress {
  * reason. gone: there is no such replica, or it is a person's affair.
  */
 export type DamageOutcome = "marked" | "only-copy" | "gone";
+
+/** Refs that a person decided to take over from the replicas. */
+export interface RefAdoption {
+  readonly repositoryId: string;
+  readonly adoptionId: string;
+  /** undefined: the store does not have the repository, and `create` says what it shall be. */
+  readonly expectedGeneration: number | undefined;
+  readonly create: {
+    readonly name: string;
+    readonly objectFormat: ObjectFormat;
+    readonly defaultBranch: RefName;
+    readonly replicasWanted: number;
+  };
+  /** Above every generation that was seen. */
+  readonly generation: number;
+  /** From the stored refs to the adopted ones. */
+  readonly changes: readonly RefChange[];
+  /** Nodes with a copy: they get a replica if they have none. */
+  readonly nodeIds: readonly string[];
+  readonly nowMs: number;
+}
 
 export interface Lease {
   readonly holder: string;
@@ -303,8 +340,8 @@ export interface Store {
   removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number): Promise<boolean>;
   /** Repositories that have a replica which is not READY, or more or fewer replicas than wanted; by id after `afterId`. */
   listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]>;
-  /** Repository name and state of each replica of a node, by name. */
-  listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]>;
+  /** Each replica of a node with its repository's name and default branch, by name. */
+  listReplicasOfNode(nodeId: string): Promise<readonly ReplicaOfNode[]>;
 
   /** For people: why a STALE or PREPARING replica is not READY yet. */
   noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void>;
@@ -345,11 +382,24 @@ export interface Store {
    * A replica at a later generation than the store's becomes QUARANTINED: the store has lost something.
    */
   registerNode(registration: NodeRegistration): Promise<RegistrationOutcome>;
-  /** False when the node must register again: unknown, or another boot id. */
+  /** False when the node must register again: unknown, another boot id, or an older heartbeat than it was told. */
   recordHeartbeat(heartbeat: Heartbeat): Promise<boolean>;
   listNodes(): Promise<readonly NodeRecord[]>;
   /** Removes a node and its replica records. Throws "node-not-found". */
   removeNode(id: string): Promise<void>;
+
+  // Recovery
+  /**
+   * A copy on this node is at `generation`. If that is later than the store's, the replica becomes QUARANTINED, nothing is
+   * committed any more until the refs are adopted, and the answer is true.
+   */
+  noteAhead(repositoryId: string, nodeId: string, generation: number, nowMs: number): Promise<boolean>;
+  /** Repositories whose replicas were seen ahead of the store. */
+  listBehind(): Promise<readonly RepositoryWithReplicas[]>;
+  /** Those of these ids that are neither a repository's nor a deleted one's. */
+  unknownRepositories(repositoryIds: readonly string[]): Promise<readonly string[]>;
+  /** False when the repository is not as expected any more. All its replicas are STALE then. Throws "repository-exists". */
+  adoptRepository(adoption: RefAdoption): Promise<boolean>;
 
   // Lease
   /**

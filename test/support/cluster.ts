@@ -27,10 +27,14 @@ export interface ClusterOptions {
   readonly database?: string;
   /** Settings, as in `{ GITMESH_NODE_TIMEOUT_MS: "1000" }`. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Of `gitmesh up`: a command that runs it, as in ["strace", "-D"]. */
+  readonly wrapper?: readonly string[];
+  /** Puts into the data directory what is there before the start. Gets the directory above it, which is empty. */
+  readonly fill?: (workingDirectory: string) => void;
 }
 
 const attemptsMax = 3;
-const readyLimitMs = 30_000;
+const readyLimitMs = 90_000;
 const spareNodes = 2;
 
 /** `gitmesh up`: a server that is killed comes back by itself. Resolves when it can serve. */
@@ -66,9 +70,10 @@ export async function startServers(options: ClusterOptions = {}): Promise<Cluste
 }
 
 async function newLayout(options: ClusterOptions): Promise<Layout> {
-  const { controllers = 1, nodes = 3, replicas, database, env = {} } = options;
+  const { controllers = 1, nodes = 3, replicas, database, env = {}, wrapper = [], fill } = options;
   const portBase = await freePorts(1 + controllers + nodes + spareNodes);
   const workingDirectory = mkdtempSync(join(tmpdir(), "gitmesh-test-"));
+  fill?.(workingDirectory);
   return {
     workingDirectory,
     dataDirectory: join(workingDirectory, "data"),
@@ -77,6 +82,7 @@ async function newLayout(options: ClusterOptions): Promise<Layout> {
     nodes,
     replicas,
     database,
+    wrapper,
     env: { ...cleanEnvironment(workingDirectory), ...env },
   };
 }

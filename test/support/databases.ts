@@ -11,6 +11,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import mysql from "mysql2/promise";
 import pg from "pg";
+import { childrenOf } from "./processes.ts";
 
 export type ServerEngine = "mariadb" | "postgres";
 
@@ -22,10 +23,17 @@ export interface TestDatabase {
   create(name: string): Promise<string>;
   /** SIGKILL: as if the machine had failed. */
   crash(): Promise<void>;
-  /** A tidy end that does not wait for clients, as for an upgrade. */
+  /** As an administrator stops it. */
   shutDown(): Promise<void>;
+  /** It hangs: its connections stay open, nothing is answered. */
+  pause(): void;
+  resume(): void;
   /** Starts it again on the same port and data. */
   restart(): Promise<void>;
+  /** Writes a backup with the engine's own program. */
+  dump(file: string): void;
+  /** Replaces what is there by a backup. */
+  load(file: string): void;
   /** Ends the server and removes its data. */
   stop(): Promise<void>;
 }
@@ -85,8 +93,12 @@ export async function startDatabase(engine: ServerEngine): Promise<TestDatabase>
         return server.url.replace(/[^/]*$/, name);
       },
       crash: () => end("SIGKILL"),
-      // PostgreSQL would wait for its clients on SIGTERM.
+      // PostgreSQL's fast shutdown does not wait for its clients.
+      dump: (file) => run(...server.dump(file)),
+      load: (file) => run(...server.load(file)),
       shutDown: () => end(engine === "mariadb" ? "SIGTERM" : "SIGINT"),
+      pause: () => signalWithChildren(child, "SIGSTOP"),
+      resume: () => signalWithChildren(child, "SIGCONT"),
       restart: async () => {
         await end("SIGKILL");
         child = await start(server, directory);
@@ -108,6 +120,9 @@ interface Server {
   /** Arguments of setpriv. */
   readonly command: readonly string[];
   query(sql: string): Promise<void>;
+  /** Program and arguments. */
+  dump(file: string): [string, string[]];
+  load(file: string): [string, string[]];
 }
 
 async function start(server: Server, directory: string): Promise<ChildProcess> {
@@ -137,6 +152,11 @@ async function start(server: Server, directory: string): Promise<ChildProcess> {
   }
 }
 
+/** PostgreSQL has a process for each connection. */
+function signalWithChildren(child: ChildProcess, signal: NodeJS.Signals): void {
+  for (const pid of [child.pid ?? 0, ...childrenOf(child.pid ?? 0)]) process.kill(pid, signal);
+}
+
 function prepareMariadb(directory: string, port: number): Server {
   const data = path.join(directory, "data");
   const { username } = userInfo();
@@ -148,6 +168,7 @@ function prepareMariadb(directory: string, port: number): Server {
     "--skip-test-db",
   ]);
   const url = `mariadb://root@127.0.0.1:${port}/mysql`;
+  const client = ["--no-defaults", "--protocol=tcp", "--host=127.0.0.1", `--port=${port}`, "--user=root"];
   return {
     url: url.replace(/mysql$/, "gitmesh"),
     command: [
@@ -162,6 +183,11 @@ function prepareMariadb(directory: string, port: number): Server {
       "--innodb-buffer-pool-size=64M",
       "--skip-log-bin",
     ],
+    dump: (file) => [
+      "mariadb-dump",
+      [...client, "--single-transaction", "--add-drop-database", `--result-file=${file}`, "--databases", "gitmesh"],
+    ],
+    load: (file) => ["mariadb", [...client, `--execute=source ${file}`]],
     query: async (sql) => {
       const connection = await mysql.createConnection({ uri: url.replace(/^mariadb/, "mysql"), connectTimeout: 2000 });
       try {
@@ -201,6 +227,12 @@ function preparePostgres(directory: string, port: number): Server {
   return {
     url,
     command,
+    dump: (file) => [path.join(programs, "pg_dump"), ["--clean", "--if-exists", `--file=${file}`, url]],
+    // All at once or not at all, so that nobody sees half of it.
+    load: (file) => [
+      path.join(programs, "psql"),
+      ["--quiet", "--no-psqlrc", "--single-transaction", "--set=ON_ERROR_STOP=1", `--file=${file}`, url],
+    ],
     query: async (sql) => {
       const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 2000 });
       client.on("error", () => {});

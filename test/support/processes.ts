@@ -97,6 +97,18 @@ export function isRunning(pid: number): boolean {
   }
 }
 
+/** Processes that this one started and that have not ended. */
+export function childrenOf(parent: number): number[] {
+  return readdirSync("/proc").flatMap((entry) => {
+    try {
+      const status = readFileSync(`/proc/${entry}/status`, "utf8");
+      return new RegExp(`^PPid:\\s+${parent}$`, "m").test(status) ? [Number(entry)] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
 /** Resident memory. */
 export function residentBytes(pid: number): number {
   const kilobytes = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];

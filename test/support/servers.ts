@@ -17,6 +17,8 @@ export interface Layout {
   readonly replicas: number | undefined;
   readonly database: string | undefined;
   readonly env: Readonly<Record<string, string>>;
+  /** Command that runs `gitmesh up`; empty: it runs by itself. */
+  readonly wrapper: readonly string[];
 }
 
 export interface Servers {
@@ -38,6 +40,7 @@ export interface Servers {
 
 const stopLimitMs = 30_000;
 const killLimitMs = 10_000;
+const crashLimitMs = 30_000;
 
 export function controllerUrl(layout: Layout, number: number): string {
   return `http://127.0.0.1:${layout.portBase + number}`;
@@ -76,7 +79,8 @@ export class Supervised implements Servers {
     args.push("--nodes", String(nodes));
     if (replicas !== undefined) args.push("--replicas", String(replicas));
     if (database !== undefined) args.push("--database", database);
-    this.#up = new ServerProcess(gitmesh, args, { cwd: workingDirectory, env, logFile: this.#log });
+    const [command = gitmesh, ...rest] = [...this.#layout.wrapper, gitmesh, ...args];
+    this.#up = new ServerProcess(command, rest, { cwd: workingDirectory, env, logFile: this.#log });
   }
 
   names(): string[] {
@@ -139,6 +143,24 @@ export class Separate implements Servers {
     this.#processes.delete(name);
     process.signal("SIGKILL");
     await within(killLimitMs, `killing ${name}`, process.exited);
+  }
+
+  /** Waits until a server has ended by SIGKILL without being asked to; it counts as not running then. */
+  async untilKilled(name: string): Promise<void> {
+    const process = this.#processes.get(name);
+    assert.ok(process !== undefined, `there is no ${name}`);
+    const exit = await within(crashLimitMs, `the crash of ${name}`, process.exited);
+    assert.equal(exit.signal, "SIGKILL", `${name} ended with ${exit.code}:\n${this.output()}`);
+    this.#processes.delete(name);
+  }
+
+  isRunning(name: string): boolean {
+    return this.#processes.get(name)?.running === true;
+  }
+
+  /** SIGTERM to one; does not wait. */
+  terminate(name: string): void {
+    this.#processes.get(name)?.signal("SIGTERM");
   }
 
   /** Also for a node beyond those of the layout, as in "node-4". `env` goes before all else. */

@@ -46,6 +46,7 @@ export function repository(changes: Partial<Repository> = {}): Repository {
     denyDeletes: false,
     denyNonFastForwards: false,
     generation: 0,
+    aheadGeneration: -1,
     createdMs: 0,
     pushedMs: -1,
     ...changes,

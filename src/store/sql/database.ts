@@ -1,25 +1,40 @@
 /**
- * Runs statements and transactions: tries again what lost against another transaction, and maps whatever means that
- * the database does not answer to "store-unavailable".
+ * Runs statements and transactions: tries again what lost against another transaction, fails at once while the database
+ * is known to be down (health.ts), and maps whatever means that it does not answer to "store-unavailable".
  *
- * A connection that dies during COMMIT leaves the outcome unknown. Only work that is safe to run twice ("idempotent")
- * is then tried again; if that is not possible in time, the error has the field `outcome: "unknown"`.
+ * A connection that dies during COMMIT leaves the outcome unknown. It is then found out, waiting for the database for
+ * `resolveMs` if need be: work that is safe to run twice ("idempotent") is run again, other work has an id of its own in
+ * the table `operations`, written by its transaction, so that a second run sees whether the first one was committed (and
+ * waits for one that is still under way). If that does not succeed in time, the error has the field `outcome: "unknown"`.
  */
 import { sql, type Kysely } from "kysely";
+import { v7 as uuid } from "uuid";
 import type { Clock } from "../../base/clock.ts";
 import { GitmeshError } from "../../base/errors.ts";
+import type { Logger } from "../../base/log.ts";
 import type { Engine } from "./engine.ts";
+import { StoreHealth } from "./health.ts";
 import type { Schema } from "./schema.ts";
+import { ConnectionLostError } from "./session.ts";
 
 export type Executor = Kysely<Schema>;
 
+export interface DatabaseOptions {
+  readonly log: Logger | undefined;
+  /** Longest wait for the answer to a probe, ms. */
+  readonly probeMs: number;
+  /** How long the outcome of an unanswered COMMIT is asked for, ms. */
+  readonly resolveMs: number;
+  readonly onRecovery: () => void;
+}
+
 /** How long work is tried again that other transactions get in the way of. */
 const contentionMs = 15_000;
-/** How long the outcome of an unanswered COMMIT is asked for. */
-const unknownMs = 5000;
 const pauseMinMs = 2;
 const pauseMaxMs = 50;
 const unavailablePauseMs = 100;
+/** Finished operations whose ids are removed by one later transaction. */
+const finishedMax = 100;
 
 export interface WriteOptions {
   /** Running it a second time after it was committed changes nothing and returns the same. */
@@ -35,10 +50,24 @@ type Attempt<T> =
 export class Database {
   readonly engine: Engine;
   readonly #clock: Clock;
+  readonly #health: StoreHealth;
+  readonly #resolveMs: number;
+  /** Ids of operations whose outcome is known. */
+  #finished: string[] = [];
 
-  constructor(engine: Engine, clock: Clock) {
+  constructor(engine: Engine, clock: Clock, options: DatabaseOptions) {
     this.engine = engine;
     this.#clock = clock;
+    this.#resolveMs = options.resolveMs;
+    this.#health = new StoreHealth({
+      ...options,
+      clock,
+      probe: (limitMs) => engine.probe?.(limitMs) ?? Promise.resolve(),
+      interrupt: (reason) => {
+        for (const pool of engine.pools) pool.interrupt(reason);
+      },
+    });
+    for (const pool of engine.pools) pool.watch(() => this.#health.suspect());
   }
 
   /** Single reading statements. */
@@ -60,14 +89,17 @@ export class Database {
 
   /** A transaction. Keep it short: no waiting for anything but the database. */
   write<T>(work: (trx: Executor) => Promise<T>, options: WriteOptions): Promise<T> {
+    if (!options.idempotent) return this.#writeOnce(work);
     return this.#repeat(options, () => this.#transaction(this.engine.writer, this.engine.beginWrite, work));
   }
 
   /** One connection, without a transaction; not tried again. */
   async session<T>(work: (db: Executor) => Promise<T>): Promise<T> {
     try {
+      this.#health.check();
       return await this.engine.writer.connection().execute(work);
     } catch (error) {
+      if (error instanceof ConnectionLostError) this.#health.suspect();
       throw this.engine.errorKind(error) === "unavailable" ? unavailable(error, false) : error;
     }
   }
@@ -78,32 +110,82 @@ export class Database {
   }
 
   async close(): Promise<void> {
+    this.#health.close();
     await this.engine.writer.destroy();
     if (this.engine.reader !== this.engine.writer) await this.engine.reader.destroy();
+  }
+
+  async #writeOnce<T>(work: (trx: Executor) => Promise<T>): Promise<T> {
+    const id = uuid();
+    const finished = this.#finished.splice(0, finishedMax);
+    let earlier: { readonly value: T } | undefined;
+    try {
+      const value = await this.#repeat({ idempotent: true }, () =>
+        this.#transaction(this.engine.writer, this.engine.beginWrite, async (trx) => {
+          // The key of a transaction that is still under way is waited for.
+          if (!(await this.#takeKey(trx, id)) && earlier !== undefined) return earlier.value;
+          if (finished.length > 0) await trx.deleteFrom("operations").where("id", "in", finished).execute();
+          earlier = { value: await work(trx) };
+          return earlier.value;
+        }),
+      );
+      this.#finished.push(id);
+      return value;
+    } catch (error) {
+      this.#finished.push(...finished);
+      throw error;
+    }
+  }
+
+  /** False when a committed transaction has it. */
+  async #takeKey(trx: Executor, id: string): Promise<boolean> {
+    const insert = trx.insertInto("operations").values({ id, begun_ms: this.#clock.nowMs() });
+    const { numInsertedOrUpdatedRows } = await (
+      this.engine.kind === "mysql" ? insert.ignore() : insert.onConflict((conflict) => conflict.doNothing())
+    ).executeTakeFirst();
+    return numInsertedOrUpdatedRows === 1n;
   }
 
   async #repeat<T>(options: WriteOptions, run: () => Promise<Attempt<T>>): Promise<T> {
     const startMs = this.#clock.monotonicMs();
     let unknownSinceMs: number | undefined;
     for (let attempts = 1; ; attempts++) {
-      const outcome = await run();
+      const outcome = await this.#unlessDown(run);
       if (outcome.kind === "done") return outcome.value;
       const { error, committing } = outcome;
       const kind = this.engine.errorKind(error);
       const nowMs = this.#clock.monotonicMs();
       if (kind === "contention" || (kind === "duplicate" && options.retryDuplicates === true)) {
-        if (nowMs - startMs > contentionMs) throw unavailable(error, unknownSinceMs !== undefined);
+        const passedMs = nowMs - (unknownSinceMs ?? startMs);
+        if (passedMs > (unknownSinceMs === undefined ? contentionMs : this.#resolveMs)) {
+          throw unavailable(error, unknownSinceMs !== undefined);
+        }
         await this.#clock.sleep(pauseMinMs + this.#clock.random() * Math.min(pauseMaxMs, pauseMinMs * 2 ** attempts));
       } else if (kind === "unavailable") {
         if (committing) unknownSinceMs ??= nowMs;
-        const goOn =
-          unknownSinceMs === undefined ? attempts === 1 : options.idempotent && nowMs - unknownSinceMs < unknownMs;
-        if (!goOn) throw unavailable(error, unknownSinceMs !== undefined);
-        if (attempts > 1) await this.#clock.sleep(unavailablePauseMs);
+        if (unknownSinceMs === undefined) {
+          if (attempts > 1 || this.#health.isDown) throw unavailable(error, false);
+          continue;
+        }
+        const leftMs = unknownSinceMs + this.#resolveMs - nowMs;
+        if (leftMs <= 0) throw unavailable(error, true);
+        await this.#clock.sleep(Math.min(unavailablePauseMs, leftMs));
+        await this.#health.up(leftMs);
       } else {
         throw error;
       }
     }
+  }
+
+  async #unlessDown<T>(run: () => Promise<Attempt<T>>): Promise<Attempt<T>> {
+    try {
+      this.#health.check();
+    } catch (error) {
+      return { kind: "failed", error, committing: false };
+    }
+    const outcome = await run();
+    if (outcome.kind === "failed" && outcome.error instanceof ConnectionLostError) this.#health.suspect();
+    return outcome;
   }
 
   async #transaction<T>(
@@ -140,8 +222,8 @@ async function attempt<T>(work: () => Promise<T>): Promise<Attempt<T>> {
 
 function unavailable(cause: unknown, unknown: boolean): GitmeshError {
   const detail = unknown
-    ? "the metadata store did not say whether the change was committed"
-    : "the metadata store does not answer";
+    ? "the metadata store stopped answering while the change was committed: it may have taken effect or not; look before trying again"
+    : "the metadata store does not answer; try again shortly";
   return new GitmeshError("store-unavailable", detail, {
     cause,
     ...(unknown ? { fields: { outcome: "unknown" } } : {}),

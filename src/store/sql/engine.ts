@@ -1,5 +1,6 @@
 /** What differs between the databases, apart from their SQL types (migrations/). */
 import type { Kysely } from "kysely";
+import type { SessionPool } from "./pool.ts";
 import type { Schema } from "./schema.ts";
 
 /**
@@ -20,4 +21,8 @@ export interface Engine {
   /** Begins a transaction that sees one moment and writes nothing. */
   readonly beginSnapshot: readonly string[];
   errorKind(error: unknown): ErrorKind;
+  /** Of `writer` and `reader`. */
+  readonly pools: readonly SessionPool[];
+  /** Whether the database answers at all; undefined where there is no connection that could fail. */
+  readonly probe: ((limitMs: number) => Promise<void>) | undefined;
 }

@@ -1,4 +1,5 @@
 /** Who runs the background work. The row stays when the lease is released: the fencing number never goes back. */
+import { crashPoint } from "../../base/crash-point.ts";
 import type { Lease } from "../store.ts";
 import type { Database } from "./database.ts";
 
@@ -38,6 +39,7 @@ export class Leases {
           .set({ holder, fencing, expires_ms: expiresMs })
           .where("name", "=", name)
           .execute();
+        crashPoint("lease.row-written");
         return { holder, fencing, expiresMs };
       },
       // Two first holders: the second finds the row of the first when it tries again.

@@ -4,6 +4,7 @@
  */
 import { sql, type Kysely } from "kysely";
 import type { Clock } from "../../base/clock.ts";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Database } from "./database.ts";
@@ -11,11 +12,12 @@ import type { Engine } from "./engine.ts";
 import { warnOfLostCommits } from "./durability.ts";
 import { initial } from "./migrations/0001-initial.ts";
 import { verification } from "./migrations/0002-verification.ts";
+import { recovery } from "./migrations/0003-recovery.ts";
 import type { Migration } from "./migrations/migration.ts";
 import type { Schema } from "./schema.ts";
 
 /** In order; a migration's version is its place, from 1. */
-const migrations: readonly Migration[] = [initial, verification];
+const migrations: readonly Migration[] = [initial, verification, recovery];
 const lockWaitMs = 60_000;
 const lockPollMs = 50;
 /** "gitmesh" as a number, for PostgreSQL's advisory locks. */
@@ -64,11 +66,15 @@ async function runMissing(db: Kysely<Schema>, engine: Engine, clock: Clock, log:
     if (version <= stored) continue;
     log?.info({ version, migration: migration.name, engine: engine.name }, "migrating the metadata store");
     await inTransactionWherePossible(db, engine, async () => {
-      for (const statement of migration.statements(engine.kind)) await unlessDone(() => sql.raw(statement).execute(db));
+      for (const statement of migration.statements(engine.kind)) {
+        await unlessDone(() => sql.raw(statement).execute(db));
+        crashPoint("migration.statement-run");
+      }
       await db
         .insertInto("schema_migrations")
         .values({ version, name: migration.name, applied_ms: clock.nowMs() })
         .execute();
+      crashPoint("migration.recorded");
     });
   }
 }

@@ -16,25 +16,29 @@ const sessionSettings =
   "session innodb_lock_wait_timeout = 5";
 /** MariaDB before 11.1 calls the isolation level tx_isolation. */
 const sessionSettingsBefore = sessionSettings.replace("transaction_isolation", "tx_isolation");
+/** Seconds. A controller that stands still in a transaction must not keep others out of a repository for hours. */
+const idleSetting = "set session idle_transaction_timeout = 20";
 const unknownVariable = 1193;
 
 export function openMysql(url: string, limits: PoolLimits, clock: Clock): Engine {
   let name = url.startsWith("mariadb:") ? "MariaDB" : "MySQL";
-  const open = async (): Promise<Session> => {
+  const open = async (signal: AbortSignal): Promise<Session> => {
     const session = new MysqlSession(url.replace(/^mariadb:/, "mysql:"), limits.acquireMs);
+    signal.addEventListener("abort", () => session.close(), { once: true });
     try {
       const { rows } = await session.execute("select version() as version", []);
       name = JSON.stringify(rows).includes("MariaDB") ? "MariaDB" : "MySQL";
-      await configure(session);
+      await configure(session, name);
       return session;
     } catch (error) {
       session.close();
       throw error;
     }
   };
+  const pool = new SessionPool(open, limits, clock);
   const db = new Kysely<Schema>({
     dialect: {
-      createDriver: () => new SessionPool(open, limits, clock),
+      createDriver: () => pool,
       createAdapter: () => new MysqlAdapter(),
       createQueryCompiler: () => new MysqlQueryCompiler(),
       createIntrospector: (kysely) => new MysqlIntrospector(kysely),
@@ -53,16 +57,31 @@ export function openMysql(url: string, limits: PoolLimits, clock: Clock): Engine
       "start transaction with consistent snapshot, read only",
     ],
     errorKind: mysqlErrorKind,
+    pools: [pool],
+    probe: async (limitMs) => {
+      try {
+        await pool.probe("select 1", limitMs);
+      } catch (error) {
+        if (!refusesConnections(error)) throw error;
+      }
+    },
   };
 }
 
-async function configure(session: Session): Promise<void> {
+async function configure(session: Session, name: string): Promise<void> {
   try {
     await session.execute(sessionSettings, []);
   } catch (error) {
     if (!(error instanceof Error) || !("errno" in error) || error.errno !== unknownVariable) throw error;
     await session.execute(sessionSettingsBefore, []);
   }
+  if (name === "MariaDB") await session.execute(idleSetting, []);
+}
+
+/** It answers, and has no connection to spare. */
+function refusesConnections(error: unknown): boolean {
+  const cause: unknown = error instanceof ConnectionLostError ? error.cause : error;
+  return cause instanceof Error && "errno" in cause && (cause.errno === 1040 || cause.errno === 1203);
 }
 
 class MysqlSession implements Session {
@@ -119,6 +138,8 @@ function mysqlErrorKind(error: unknown): ErrorKind {
     case 1213: // ER_LOCK_DEADLOCK
       return "contention";
     case 1021: // ER_DISK_FULL
+    case 1046: // ER_NO_DB_ERROR: dropped, to be restored
+    case 1049: // ER_BAD_DB_ERROR
     case 1053: // ER_SERVER_SHUTDOWN
     case 1114: // ER_RECORD_FILE_FULL
     case 1146: // ER_NO_SUCH_TABLE: not migrated

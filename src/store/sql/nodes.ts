@@ -1,5 +1,6 @@
 /** Repository servers as records: heartbeats, lists, removal. Registration is in registration.ts. */
 import { sql } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import type { Heartbeat, NodeRecord } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
@@ -18,13 +19,14 @@ export class Nodes {
   }
 
   async recordHeartbeat(heartbeat: Heartbeat): Promise<boolean> {
-    const { id, bootId, diskUsage, diskFreeBytes, nowMs } = heartbeat;
+    const { id, bootId, diskUsage, diskFreeBytes, nowMs, lastHeartbeatMs } = heartbeat;
     const { numUpdatedRows } = await this.#database.statement((db) =>
       db
         .updateTable("nodes")
         .set({ heartbeat_ms: nowMs, disk_usage: diskUsage, disk_free_bytes: diskFreeBytes })
         .where("id", "=", id)
         .where("boot_id", "=", bootId)
+        .$if(lastHeartbeatMs !== undefined, (query) => query.where("heartbeat_ms", ">=", lastHeartbeatMs ?? 0))
         .executeTakeFirst(),
     );
     if (numUpdatedRows === 0n) return false;
@@ -65,6 +67,7 @@ export class Nodes {
         await lockRepositories(this.#database, trx, repositoryIds);
         await trx.deleteFrom("replicas").where("node_id", "=", id).execute();
         await refreshHealth(trx, repositoryIds);
+        crashPoint("node-removal.rows-deleted");
       },
       { idempotent: false },
     );

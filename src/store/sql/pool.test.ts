@@ -31,7 +31,11 @@ function poolOf(
     return session;
   };
   const { sessionsMax = 2, waitingMax = 1 } = limits;
-  const pool = new SessionPool(open, { sessionsMax, waitingMax, acquireMs: 30, statementMs: 30 }, systemClock);
+  const pool = new SessionPool(
+    open,
+    { sessionsMax, waitingMax, acquireMs: 30, statementMs: 30, slowMs: 30 },
+    systemClock,
+  );
   return { pool, sessions };
 }
 

@@ -2,7 +2,7 @@
  * A bounded pool of sessions, as a Kysely driver: the same for every engine, so that limits, time-outs and the
  * discarding of dead connections are the same too. Transactions are begun and ended by database.ts, not by Kysely.
  */
-import type { CompiledQuery, DatabaseConnection, Driver, QueryResult } from "kysely";
+import { CompiledQuery, type DatabaseConnection, type Driver, type QueryResult } from "kysely";
 import type { Clock } from "../../base/clock.ts";
 import { ConnectionLostError, type Session } from "./session.ts";
 
@@ -14,10 +14,15 @@ export interface PoolLimits {
   readonly acquireMs: number;
   /** Longest wait for the answer to one statement, ms. */
   readonly statementMs: number;
+  /** An answer that takes longer than this makes one wonder whether the database still answers, ms. */
+  readonly slowMs: number;
 }
 
+/** Opens a session, and closes it when the signal aborts before it is open. */
+export type OpenSession = (signal: AbortSignal) => Promise<Session>;
+
 export class SessionPool implements Driver {
-  readonly #open: () => Promise<Session>;
+  readonly #open: OpenSession;
   readonly #limits: PoolLimits;
   readonly #clock: Clock;
   readonly #idle: PooledConnection[] = [];
@@ -25,14 +30,38 @@ export class SessionPool implements Driver {
   readonly #waiting: Waiter[] = [];
   #connecting = 0;
   #closed = false;
+  #onSlow: () => void = () => {};
 
-  constructor(open: () => Promise<Session>, limits: PoolLimits, clock: Clock) {
+  constructor(open: OpenSession, limits: PoolLimits, clock: Clock) {
     this.#open = open;
     this.#limits = limits;
     this.#clock = clock;
   }
 
   async init(): Promise<void> {}
+
+  /** Calls back whenever an answer is slow. */
+  watch(onSlow: () => void): void {
+    this.#onSlow = onSlow;
+  }
+
+  /** Ends every statement under way and every wait: the database is down. Sessions are opened anew afterwards. */
+  interrupt(reason: ConnectionLostError): void {
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(reason);
+    for (const { session } of this.#idle.splice(0)) session.close();
+    for (const connection of this.#used) connection.interrupt(reason);
+  }
+
+  /** Opens one more session beside those of the pool, asks it `sql` and closes it; all within `limitMs`. */
+  async probe(sql: string, limitMs: number): Promise<void> {
+    const session = await this.#openWithin(limitMs);
+    const connection = new PooledConnection(session, this.#clock, { statementMs: limitMs, slowMs: limitMs }, () => {});
+    try {
+      await connection.executeQuery(CompiledQuery.raw(sql));
+    } finally {
+      session.close();
+    }
+  }
 
   /** Throws ConnectionLostError when there is none in time. */
   async acquireConnection(): Promise<DatabaseConnection> {
@@ -46,6 +75,7 @@ export class SessionPool implements Driver {
     }
     return new Promise((resolve, reject) => {
       const cancelTimer = this.#clock.timer(this.#limits.acquireMs, () => {
+        this.#onSlow();
         const index = this.#waiting.indexOf(waiter);
         if (index !== -1) this.#waiting.splice(index, 1);
         reject(new ConnectionLostError(`no database connection within ${this.#limits.acquireMs} ms`));
@@ -114,10 +144,10 @@ export class SessionPool implements Driver {
     const open = this.#used.size + this.#idle.length + this.#connecting;
     if (this.#closed || open >= this.#limits.sessionsMax || this.#connecting >= this.#waiting.length) return;
     this.#connecting++;
-    this.#open().then(
+    this.#openWithin(this.#limits.acquireMs).then(
       (session) => {
         this.#connecting--;
-        this.#handOut(new PooledConnection(session, this.#clock, this.#limits.statementMs));
+        this.#handOut(new PooledConnection(session, this.#clock, this.#limits, () => this.#onSlow()));
       },
       (error: unknown) => {
         this.#connecting--;
@@ -125,6 +155,29 @@ export class SessionPool implements Driver {
         this.#connectForWaiter();
       },
     );
+  }
+
+  /** A session that is not open in time is given up: it would hold its place in the pool for ever. */
+  async #openWithin(limitMs: number): Promise<Session> {
+    const abort = new AbortController();
+    const late = new Promise<never>((_, reject) => {
+      abort.signal.addEventListener("abort", () => {
+        reject(new ConnectionLostError(`no database connection within ${limitMs} ms`));
+      });
+    });
+    const cancelTimer = this.#clock.timer(limitMs, () => abort.abort());
+    const opening = this.#open(abort.signal);
+    try {
+      return await Promise.race([opening, late]);
+    } catch (error) {
+      opening.then(
+        (session) => session.close(),
+        () => {},
+      );
+      throw error;
+    } finally {
+      cancelTimer();
+    }
   }
 }
 
@@ -136,12 +189,21 @@ interface Waiter {
 class PooledConnection implements DatabaseConnection {
   readonly session: Session;
   readonly #clock: Clock;
-  readonly #statementMs: number;
+  readonly #limits: Pick<PoolLimits, "statementMs" | "slowMs">;
+  readonly #onSlow: () => void;
+  #reject: (reason: ConnectionLostError) => void = () => {};
 
-  constructor(session: Session, clock: Clock, statementMs: number) {
+  constructor(session: Session, clock: Clock, limits: Pick<PoolLimits, "statementMs" | "slowMs">, onSlow: () => void) {
     this.session = session;
     this.#clock = clock;
-    this.#statementMs = statementMs;
+    this.#limits = limits;
+    this.#onSlow = onSlow;
+  }
+
+  /** Closes the session and fails what it is waited for. */
+  interrupt(reason: ConnectionLostError): void {
+    this.session.close();
+    this.#reject(reason);
   }
 
   async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
@@ -161,17 +223,21 @@ class PooledConnection implements DatabaseConnection {
 
   /** A session that does not answer in time is closed: its state is unknown. */
   async #withinLimit<T>(answer: Promise<T>): Promise<T> {
-    let cancelTimer = (): void => {};
-    const late = new Promise<never>((_, reject) => {
-      cancelTimer = this.#clock.timer(this.#statementMs, () => {
-        this.session.close();
-        reject(new ConnectionLostError(`the database gave no answer within ${this.#statementMs} ms`));
-      });
+    const { statementMs, slowMs } = this.#limits;
+    const ended = new Promise<never>((_, reject) => {
+      this.#reject = reject;
     });
+    const cancelSlow = this.#clock.timer(slowMs, () => this.#onSlow());
+    const cancelLate = this.#clock.timer(statementMs, () => {
+      this.interrupt(new ConnectionLostError(`the database gave no answer within ${statementMs} ms`));
+    });
+    // Whichever comes second is nobody's affair.
+    answer.catch(() => {});
     try {
-      return await Promise.race([answer, late]);
+      return await Promise.race([answer, ended]);
     } finally {
-      cancelTimer();
+      cancelSlow();
+      cancelLate();
     }
   }
 }

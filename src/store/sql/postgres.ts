@@ -7,15 +7,20 @@ import { SessionPool, type PoolLimits } from "./pool.ts";
 import type { Schema } from "./schema.ts";
 import { connectionLost, ConnectionLostError, type Session, type SessionResult } from "./session.ts";
 
-/** Independent of the server's defaults: a COMMIT that is answered is on disk, and no wait for a lock is for ever. */
+/**
+ * Independent of the server's defaults: a COMMIT that is answered is on disk, no wait for a lock is for ever, and a
+ * controller that stands still in a transaction does not keep others out of a repository for long.
+ */
 const sessionSettings = `set session characteristics as transaction isolation level read committed;
   set lock_timeout = '5s';
+  set idle_in_transaction_session_timeout = '20s';
   select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`;
 const int8 = 20;
 
 export function openPostgres(url: string, limits: PoolLimits, clock: Clock): Engine {
-  const open = async (): Promise<Session> => {
+  const open = async (signal: AbortSignal): Promise<Session> => {
     const session = new PostgresSession(url, limits.acquireMs);
+    signal.addEventListener("abort", () => session.close(), { once: true });
     try {
       await session.connect();
       return session;
@@ -24,9 +29,10 @@ export function openPostgres(url: string, limits: PoolLimits, clock: Clock): Eng
       throw error;
     }
   };
+  const pool = new SessionPool(open, limits, clock);
   const db = new Kysely<Schema>({
     dialect: {
-      createDriver: () => new SessionPool(open, limits, clock),
+      createDriver: () => pool,
       createAdapter: () => new PostgresAdapter(),
       createQueryCompiler: () => new PostgresQueryCompiler(),
       createIntrospector: (kysely) => new PostgresIntrospector(kysely),
@@ -40,7 +46,21 @@ export function openPostgres(url: string, limits: PoolLimits, clock: Clock): Eng
     beginWrite: ["start transaction"],
     beginSnapshot: ["start transaction isolation level repeatable read read only"],
     errorKind: postgresErrorKind,
+    pools: [pool],
+    probe: async (limitMs) => {
+      try {
+        await pool.probe("select 1", limitMs);
+      } catch (error) {
+        if (!refusesConnections(error)) throw error;
+      }
+    },
   };
+}
+
+/** It answers, and has no connection to spare (SQL state too_many_connections). */
+function refusesConnections(error: unknown): boolean {
+  const cause: unknown = error instanceof ConnectionLostError ? error.cause : error;
+  return cause instanceof pg.DatabaseError && cause.code === "53300";
 }
 
 class PostgresSession implements Session {
@@ -120,6 +140,7 @@ function postgresErrorKind(error: unknown): ErrorKind {
     case "55P03": // lock_not_available
       return "contention";
     case "25006": // read_only_sql_transaction
+    case "3F000": // invalid_schema_name: dropped, to be restored
     case "42P01": // undefined_table: not migrated
       return "unavailable";
     default:

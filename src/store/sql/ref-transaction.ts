@@ -6,7 +6,9 @@
  * under the lock (which the first run, if it is still under way, holds), it finds out exactly what happened.
  */
 import type { Selectable } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import { refNameFromBytes } from "../../protocol/ref-name.ts";
+import { raiseAhead } from "./adoption.ts";
 import { decideCommit } from "../commit-rules.ts";
 import type { CommitOutcome, RefCommit } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
@@ -31,6 +33,11 @@ export class RefTransaction {
     if (repository === undefined) return { kind: "repository-gone" };
     const earlier = await findLoggedPush(trx, repository.id, commit.pushId);
     if (earlier !== undefined) return outcomeAgain(commit, earlier);
+    const seenGeneration = Math.max(repository.ahead_generation, commit.seenGeneration ?? -1);
+    if (seenGeneration > repository.generation) {
+      await raiseAhead(trx, repository.id, repository.ahead_generation, seenGeneration);
+      return { kind: "store-behind", generation: repository.generation, seenGeneration };
+    }
     const { current, below } = await readConcernedRefs(this.#database, trx, repository.id, commit.changes);
     const { results, changes } = decideCommit({
       policy: {
@@ -111,6 +118,7 @@ export class RefTransaction {
         .execute();
       await refreshHealth(trx, [repository.id]);
     }
+    crashPoint("push.refs-written");
   }
 }
 

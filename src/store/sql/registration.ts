@@ -3,6 +3,7 @@
  * Its disk is believed less than the store, and nothing on it is ever deleted for being unknown.
  */
 import { sql, type Selectable } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import type { NodeRegistration, RegistrationOutcome } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
@@ -19,32 +20,13 @@ export class Registrations {
     this.#database = database;
   }
 
+  /** Without what is ahead of the store (adoption.ts). */
   register(registration: NodeRegistration): Promise<RegistrationOutcome> {
     return this.#database.write(
       (trx) => this.#run(trx, registration),
       // Two nodes with one URL at once: the second sees the first when it tries again.
       { idempotent: true, retryDuplicates: true },
     );
-  }
-
-  /** Replicas whose disk is at a later generation than the store: the store has lost something. */
-  async ahead({ id, inventory }: NodeRegistration): Promise<{ repositoryId: string; reason: string }[]> {
-    const onDisk = new Map(inventory.map(({ repositoryId, generation }) => [repositoryId, generation]));
-    const rows = await this.#database.read((db) =>
-      db
-        .selectFrom("replicas")
-        .innerJoin("repositories", "repositories.id", "replicas.repository_id")
-        .select(["replicas.repository_id", "repositories.generation"])
-        .where("replicas.node_id", "=", id)
-        .where("replicas.state", "!=", "QUARANTINED")
-        .execute(),
-    );
-    return rows.flatMap((row) => {
-      const generation = onDisk.get(row.repository_id) ?? -1;
-      if (generation <= row.generation) return [];
-      const reason = `ahead of the metadata store: generation ${generation} on disk`;
-      return [{ repositoryId: row.repository_id, reason }];
-    });
   }
 
   async #run(trx: Executor, registration: NodeRegistration): Promise<RegistrationOutcome> {
@@ -70,6 +52,7 @@ export class Registrations {
     ];
     await refreshHealth(trx, lockedIds);
     await saveNode(trx, registration, holder?.id);
+    crashPoint("register.rows-written");
     const known = new Set([...placed, ...inherited].map((replica) => replica.repository_id));
     const unknown = [...onDisk.keys()].filter((repositoryId) => !known.has(repositoryId));
     const deleted = await deletedOf(trx, unknown);
@@ -78,6 +61,7 @@ export class Registrations {
       staleRepositoryIds: stale,
       deletedRepositoryIds: unknown.filter((repositoryId) => deleted.has(repositoryId)),
       orphanRepositoryIds: unknown.filter((repositoryId) => !deleted.has(repositoryId)),
+      aheadRepositoryIds: [],
     };
   }
 }

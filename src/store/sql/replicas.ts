@@ -1,6 +1,8 @@
 /** Replicas' states. Every change of state holds the repository's row, as a commit does: they follow one another. */
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
-import type { Replica, ReplicaState } from "../store.ts";
+import { refNameFromBytes } from "../../protocol/ref-name.ts";
+import type { ReplicaOfNode, ReplicaState } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
 import { replicaOf } from "./rows.ts";
@@ -74,6 +76,7 @@ export class Replicas {
           .where("node_id", "=", nodeId)
           .execute();
         await refreshHealth(trx, [repositoryId]);
+        crashPoint("promote.row-written");
         return true;
       },
       { idempotent: false },
@@ -118,6 +121,7 @@ export class Replicas {
           })
           .execute();
         await refreshHealth(trx, [repositoryId]);
+        crashPoint("failover.row-written");
         return true;
       },
       { idempotent: false },
@@ -141,6 +145,7 @@ export class Replicas {
           .where("node_id", "=", nodeId)
           .execute();
         await refreshHealth(trx, [repositoryId]);
+        crashPoint("remove.row-deleted");
         return true;
       },
       { idempotent: false },
@@ -160,18 +165,22 @@ export class Replicas {
     );
   }
 
-  async listOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
+  async listOfNode(nodeId: string): Promise<readonly ReplicaOfNode[]> {
     const rows = await this.#database.read((db) =>
       db
         .selectFrom("replicas")
         .innerJoin("repositories", "repositories.id", "replicas.repository_id")
         .selectAll("replicas")
-        .select("repositories.name")
+        .select(["repositories.name", "repositories.default_branch"])
         .where("replicas.node_id", "=", nodeId)
         .orderBy("repositories.name")
         .execute(),
     );
-    return rows.map((row) => ({ name: textOf(row.name), replica: replicaOf(row) }));
+    return rows.map((row) => ({
+      name: textOf(row.name),
+      defaultBranch: refNameFromBytes(row.default_branch),
+      replica: replicaOf(row),
+    }));
   }
 
   /** Number of replicas that changed. */
@@ -192,6 +201,7 @@ export class Replicas {
         .where("state", "in", from)
         .executeTakeFirst();
       if (numUpdatedRows > 0n) await refreshHealth(trx, [repositoryId]);
+      crashPoint("replica-state.row-written");
       return Number(numUpdatedRows);
     }, options);
   }

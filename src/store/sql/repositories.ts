@@ -1,5 +1,6 @@
 /** Repositories as records: made, found, changed, deleted. Lists are in repository-pages.ts. */
 import type { Selectable, SelectQueryBuilder } from "kysely";
+import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import { refNameToBytes } from "../../protocol/ref-name.ts";
 import type { NewRepository, Replica, Repository, RepositoryPatch, RepositoryWithReplicas } from "../store.ts";
@@ -32,6 +33,7 @@ export class Repositories {
       pushed_ms: -1,
       degraded: ready < replicasWanted ? 1 : 0,
       unhealthy: ready === replicasWanted && placements.length === replicasWanted ? 0 : 1,
+      ahead_generation: -1,
     };
     const replicas = placements.map(({ nodeId, created }, position) => ({
       repository_id: repository.id,
@@ -52,6 +54,7 @@ export class Repositories {
         async (trx) => {
           await trx.insertInto("repositories").values(row).execute();
           if (replicas.length > 0) await trx.insertInto("replicas").values(replicas).execute();
+          crashPoint("create.rows-written");
         },
         { idempotent: false },
       ),
@@ -84,9 +87,11 @@ export class Repositories {
           if (Object.keys(set).length === 0) return repositoryOf(row);
           await trx.updateTable("repositories").set(set).where("id", "=", id).execute();
           if (replicasWanted !== undefined) await refreshHealth(trx, [id]);
+          crashPoint("update.rows-written");
           return repositoryOf({ ...row, ...set });
         },
-        { idempotent: true },
+        // A second run could undo what another changed after the first.
+        { idempotent: false },
       ),
     );
   }
@@ -111,6 +116,7 @@ export class Repositories {
           .insertInto("tombstones")
           .values({ repository_id: id, name: textOf(row.name), deleted_ms: nowMs })
           .execute();
+        crashPoint("delete.rows-deleted");
         return replicas.map(replicaOf);
       },
       { idempotent: false },

@@ -74,6 +74,19 @@ export class RepositoryPages {
     });
   }
 
+  /** Those of which a copy was seen ahead of the store: few, and looked for by a person. */
+  async listBehind(): Promise<readonly RepositoryWithReplicas[]> {
+    return this.#database.read(async (db) => {
+      const rows = await db
+        .selectFrom("repositories")
+        .selectAll()
+        .whereRef("ahead_generation", ">", "generation")
+        .orderBy("name")
+        .execute();
+      return withReplicas(db, rows);
+    });
+  }
+
   /** Bytewise on every engine; SQLite's LIKE would ignore case. */
   #contains(part: string) {
     return this.#database.engine.kind === "postgres"

@@ -15,6 +15,7 @@ export function repositoryOf(row: Selectable<RepositoryTable>): Repository {
     denyDeletes: row.deny_deletes === 1,
     denyNonFastForwards: row.deny_non_fast_forwards === 1,
     generation: row.generation,
+    aheadGeneration: row.ahead_generation > row.generation ? row.ahead_generation : -1,
     createdMs: row.created_ms,
     pushedMs: row.pushed_ms,
   };

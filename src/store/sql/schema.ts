@@ -26,6 +26,14 @@ export interface RepositoryTable {
   readonly degraded: number;
   /** Kept by repository-lock.ts: a replica is not READY, or there are more or fewer than wanted. */
   readonly unhealthy: number;
+  /** Generation that a replica was seen at; above `generation` when the store has lost something; -1. */
+  readonly ahead_generation: number;
+}
+
+/** Transactions that must not be run twice, until their outcome is known. */
+export interface OperationTable {
+  readonly id: string;
+  readonly begun_ms: number;
 }
 
 export interface ReplicaTable {
@@ -100,6 +108,7 @@ export interface Schema {
   readonly tombstones: TombstoneTable;
   readonly nodes: NodeTable;
   readonly leases: LeaseTable;
+  readonly operations: OperationTable;
   readonly schema_migrations: MigrationTable;
 }
 

@@ -11,11 +11,13 @@ import type {
   NextToVerify,
   NodeRecord,
   NodeRegistration,
+  RefAdoption,
   RefCommit,
   RefLogEntry,
   RefsAtGeneration,
   RegistrationOutcome,
   Replica,
+  ReplicaOfNode,
   Repository,
   RepositoryPage,
   RepositoryPatch,
@@ -24,7 +26,8 @@ import type {
   Store,
   VerificationProgress,
 } from "../store.ts";
-import { Database } from "./database.ts";
+import { Adoptions } from "./adoption.ts";
+import { Database, type DatabaseOptions } from "./database.ts";
 import type { Engine } from "./engine.ts";
 import { Leases } from "./leases.ts";
 import { migrate } from "./migrate.ts";
@@ -50,13 +53,14 @@ export class SqlStore implements Store {
   readonly #replicas: Replicas;
   readonly #nodes: Nodes;
   readonly #registrations: Registrations;
+  readonly #adoptions: Adoptions;
   readonly #leases: Leases;
   readonly #verification: Verification;
 
-  constructor(engine: Engine, clock: Clock, log: Logger | undefined) {
-    this.#database = new Database(engine, clock);
+  constructor(engine: Engine, clock: Clock, options: DatabaseOptions) {
+    this.#database = new Database(engine, clock, options);
     this.#clock = clock;
-    this.#log = log;
+    this.#log = options.log;
     this.#repositories = new Repositories(this.#database);
     this.#pages = new RepositoryPages(this.#database);
     this.#refs = new Refs(this.#database, clock);
@@ -66,6 +70,7 @@ export class SqlStore implements Store {
     this.#verification = new Verification(this.#database);
     this.#nodes = new Nodes(this.#database, this.#verification);
     this.#registrations = new Registrations(this.#database);
+    this.#adoptions = new Adoptions(this.#database, this.#pages);
     this.#leases = new Leases(this.#database);
   }
 
@@ -169,7 +174,7 @@ export class SqlStore implements Store {
     return this.#pages.listUnhealthy(afterId, limit);
   }
 
-  listReplicasOfNode(nodeId: string): Promise<readonly { readonly name: string; readonly replica: Replica }[]> {
+  listReplicasOfNode(nodeId: string): Promise<readonly ReplicaOfNode[]> {
     return this.#replicas.listOfNode(nodeId);
   }
 
@@ -214,10 +219,7 @@ export class SqlStore implements Store {
   async registerNode(registration: NodeRegistration): Promise<RegistrationOutcome> {
     const outcome = await this.#registrations.register(registration);
     if (outcome.kind === "conflict") return outcome;
-    for (const { repositoryId, reason } of await this.#registrations.ahead(registration)) {
-      await this.#replicas.quarantine(repositoryId, registration.id, reason, registration.nowMs);
-    }
-    return outcome;
+    return { ...outcome, aheadRepositoryIds: await this.#adoptions.noteInventory(registration) };
   }
 
   recordHeartbeat(heartbeat: Heartbeat): Promise<boolean> {
@@ -230,6 +232,22 @@ export class SqlStore implements Store {
 
   removeNode(id: string): Promise<void> {
     return this.#nodes.remove(id);
+  }
+
+  noteAhead(repositoryId: string, nodeId: string, generation: number, nowMs: number): Promise<boolean> {
+    return this.#adoptions.noteAhead(repositoryId, nodeId, generation, nowMs);
+  }
+
+  listBehind(): Promise<readonly RepositoryWithReplicas[]> {
+    return this.#adoptions.listBehind();
+  }
+
+  unknownRepositories(repositoryIds: readonly string[]): Promise<readonly string[]> {
+    return this.#adoptions.unknown(repositoryIds);
+  }
+
+  adoptRepository(adoption: RefAdoption): Promise<boolean> {
+    return this.#adoptions.adopt(adoption);
   }
 
   acquireLease(name: string, holder: string, durationMs: number, nowMs: number, unrenewed?: Lease): Promise<Lease> {

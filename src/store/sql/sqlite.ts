@@ -3,11 +3,11 @@
  * does not hold up a push. Calls are synchronous, so a lock held by another connection of this process must never be
  * waited for inside SQLite: `busyMs` is short and database.ts tries again after giving way to the event loop.
  */
-import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from "kysely";
 import type { Clock } from "../../base/clock.ts";
+import { makeDirectoryDurably } from "../../base/durable-directory.ts";
 import { GitmeshError, messageOf } from "../../base/errors.ts";
 import type { Engine, ErrorKind } from "./engine.ts";
 import { SessionPool, type PoolLimits } from "./pool.ts";
@@ -27,7 +27,7 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   const memory = file === ":memory:";
   let first: Session | undefined;
   try {
-    if (!memory) mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
+    if (!memory) makeDirectoryDurably(path.dirname(path.resolve(file)));
     first = new SqliteSession(file, false);
   } catch (error) {
     throw new GitmeshError("store-unavailable", `cannot open the SQLite database ${file}: ${messageOf(error)}`, {
@@ -40,9 +40,11 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
     if (session === undefined) throw new ConnectionLostError("the database in memory is gone");
     return session;
   };
-  const writer = kyselyOver(openWriter, { ...limits, sessionsMax: 1 }, clock);
   const openReader = async (): Promise<Session> => new SqliteSession(file, true);
-  const reader = memory ? writer : kyselyOver(openReader, { ...limits, sessionsMax: readersMax }, clock);
+  const writers = new SessionPool(openWriter, { ...limits, sessionsMax: 1 }, clock);
+  const readers = memory ? writers : new SessionPool(openReader, { ...limits, sessionsMax: readersMax }, clock);
+  const writer = kyselyOver(writers);
+  const reader = memory ? writer : kyselyOver(readers);
   return {
     kind: "sqlite",
     name: "SQLite",
@@ -51,13 +53,16 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
     beginWrite: ["begin immediate"],
     beginSnapshot: ["begin"],
     errorKind: sqliteErrorKind,
+    pools: [...new Set([writers, readers])],
+    // A file answers or refuses, each statement for itself.
+    probe: undefined,
   };
 }
 
-function kyselyOver(open: () => Promise<Session>, limits: PoolLimits, clock: Clock): Kysely<Schema> {
+function kyselyOver(pool: SessionPool): Kysely<Schema> {
   return new Kysely<Schema>({
     dialect: {
-      createDriver: () => new SessionPool(open, limits, clock),
+      createDriver: () => pool,
       createAdapter: () => new SqliteAdapter(),
       createQueryCompiler: () => new SqliteQueryCompiler(),
       createIntrospector: (db) => new SqliteIntrospector(db),

@@ -91,6 +91,8 @@ export class Verification {
       async (trx) => {
         const repository = await lockRepository(this.#database, trx, repositoryId);
         if (repository === undefined) return "gone";
+        // Copies that are ahead of the store are what an adoption is to take over: all stay where they are.
+        if (repository.ahead_generation > repository.generation) return "only-copy";
         const replicas = await trx
           .selectFrom("replicas")
           .select(["node_id", "state"])

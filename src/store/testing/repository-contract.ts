@@ -66,6 +66,7 @@ export function repositoryContract(store: () => Store, factory: StoreFactory): v
       denyDeletes: false,
       denyNonFastForwards: false,
       generation: 0,
+      aheadGeneration: -1,
       createdMs: 1000,
       pushedMs: -1,
     });

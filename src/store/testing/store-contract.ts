@@ -1,6 +1,7 @@
 /** What every store does: one suite, run over each engine by ../store.test.ts. */
 import assert from "node:assert/strict";
 import { after, before, describe } from "node:test";
+import { adoptionContract } from "./adoption-contract.ts";
 import { nodeContract } from "./node-contract.ts";
 import { refContract } from "./ref-contract.ts";
 import { replicaContract } from "./replica-contract.ts";
@@ -25,4 +26,5 @@ export function storeContract(factory: StoreFactory): void {
   void describe("replicas", () => replicaContract(store));
   void describe("verification", () => verificationContract(store));
   void describe("nodes", () => nodeContract(store, factory));
+  void describe("a store that has lost something", () => adoptionContract(store));
 }

@@ -1,0 +1,4 @@
+/** PostgreSQL fails and comes back. */
+import { testDatabaseOutage } from "./database-outage.ts";
+
+testDatabaseOutage("postgres", "PostgreSQL");
