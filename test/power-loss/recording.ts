@@ -35,6 +35,9 @@ export interface Recording {
 /** What nobody needs after a power loss. */
 const except = /^(?!data(?:$|\/))|^data\/log\/|-shm$/;
 
+/** A traced cluster starts slowly. */
+const startMs = 120_000;
+
 /** Whether strace may trace here. */
 export function canRecord(): boolean {
   return spawnSync("strace", ["-D", "-f", "--seccomp-bpf", "-o", "/dev/null", "true"]).status === 0;
@@ -49,7 +52,12 @@ export async function record(
   const logFile = join(temporary.path, "strace.log");
   let cluster: Cluster<Supervised> | undefined;
   try {
-    cluster = await startCluster({ ...options, replicas: 3, wrapper: ["strace", ...straceArguments(logFile)] });
+    cluster = await startCluster({
+      ...options,
+      replicas: 3,
+      readyMs: startMs,
+      wrapper: ["strace", ...straceArguments(logFile)],
+    });
     const recorder = new Recorder(cluster);
     await script(recorder);
     const stopped = cluster;
