@@ -67,8 +67,8 @@ export const clusterLife = {
   options: {
     nodes: 4,
     env: {
-      GITMESH_NODE_TIMEOUT_MS: "2500",
-      GITMESH_NODE_IDLE_MS: "2000",
+      GITMESH_NODE_TIMEOUT_MS: "8000",
+      GITMESH_NODE_IDLE_MS: "8000",
       GITMESH_REPAIR_GRACE_MS: "3000",
       GITMESH_REPAIR_INTERVAL_MS: "300",
     },
