@@ -71,6 +71,7 @@ async function stage(
     clock: systemClock,
     nodeIdleMs,
     onProgress: (text) => progress.push(text),
+    givesUp: (nodeId) => nodeId !== "hopeless",
   });
   return { ...result, progress };
 }
@@ -191,4 +192,27 @@ test("a pack over the limit is refused while it streams", async () => {
   const result = await stage([await fakeNode("n1", good([]))], endless(), 1_000_000);
   assert.equal(result.tooLarge, true);
   assert.ok(sent < 20);
+});
+
+test("a push is given up at once when a node is busy, unless nobody waits for that one", async () => {
+  const busy: StageResult = { kind: "busy", message: "too much to do" };
+  const answersBusy: Behaviour = (request, response) => {
+    request.resume();
+    answer(response, { result: busy });
+  };
+  const forgotten: Promise<unknown>[] = [];
+  const other = await fakeNode("n1", (request) => {
+    forgotten.push(once(request, "close").catch(() => {}));
+    request.resume();
+  });
+  async function* endless(): AsyncGenerator<Buffer> {
+    for (;;) yield Buffer.alloc(65_536);
+  }
+  const result = await stage([other, await fakeNode("n2", answersBusy)], endless());
+  assert.equal(result.givenUp, true);
+  assert.deepEqual(result.results.get("n2"), busy);
+  await Promise.all(forgotten);
+  const without = await stage([await fakeNode("n1", good([])), await fakeNode("hopeless", answersBusy)], packOf(40));
+  assert.equal(without.givenUp, false);
+  assert.equal(without.results.get("n1")?.kind, "staged");
 });
