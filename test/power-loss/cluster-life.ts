@@ -32,12 +32,13 @@ async function script(recorder: Recorder): Promise<void> {
   await recorder.create("gone");
   await recorder.pushFrom(local, "gone", { "refs/heads/master": first });
 
-  // A node that is killed, and comes back.
+  // A node that is killed, comes back and has missed a push.
   await cluster.waitReady("a/b", 3, slowMs);
   const [killed] = await cluster.replicaDirectories("a/b").then((directories) => [...directories.keys()]);
   if (killed === undefined) throw new Error("no replica");
-  await cluster.kill(killed);
+  cluster.pause(killed);
   await push({ "refs/heads/while-dead": third });
+  await cluster.kill(killed);
   await cluster.waitReady("a/b", 3, slowMs);
 
   // One that hangs for so long that another takes its place.

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { callApi } from "../support/api.ts";
 import { startCluster, type Cluster } from "../support/cluster.ts";
 import type { Supervised } from "../support/servers.ts";
 import { temporaryDirectory, type TemporaryDirectory } from "../support/temp.ts";
@@ -100,14 +101,20 @@ export class Recorder {
   }
 
   async create(repository: string): Promise<void> {
-    await this.cluster.create(repository);
-    this.#expect({ what: `creation of ${repository}`, repository, refs: {}, exists: true }, "201 Created", repository);
+    await this.#call("POST", repository, 201, "creation", true);
   }
 
   async delete(repository: string): Promise<void> {
-    const { status } = await this.cluster.api("DELETE", `/api/repos/${repository}`);
-    assert.equal(status, 204);
-    this.#expect({ what: `deletion of ${repository}`, repository, refs: {}, exists: false }, "204 No Content");
+    await this.#call("DELETE", repository, 204, "deletion", false);
+  }
+
+  /** The answer is known by the request's id. */
+  async #call(method: string, repository: string, status: number, what: string, exists: boolean): Promise<void> {
+    const id = `recorded-${this.#expected.length}`;
+    const url = `${this.cluster.url}/api/repos/${repository}`;
+    const answer = await callApi(url, method, undefined, { "x-request-id": id });
+    assert.equal(answer.status, status, JSON.stringify(answer.body));
+    this.#expect({ what: `${what} of ${repository}`, repository, refs: {}, exists }, `HTTP/1.1 ${status}`, id);
   }
 
   /** Sets refs with one push from a repository of the terminal's; null deletes. */
