@@ -16,7 +16,7 @@ import type { Process } from "./process.ts";
 import type { Random } from "./random.ts";
 
 const options = { log: undefined, probeMs: 2000, resolveMs: 5000, onRecovery: () => {} };
-const limits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 2000, statementMs: 4000 };
+const limits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 2000, statementMs: 4000, slowMs: 4000 };
 const tables = ["refs", "ref_log", "replicas", "repositories", "tombstones", "nodes", "leases"];
 
 type Answer = (outcome: { readonly result: SessionResult } | { readonly error: unknown }) => void;
