@@ -17,6 +17,7 @@ import { HttpNodeClient } from "./node-client.ts";
 import { NodeInventory } from "./node-inventory.ts";
 import { Orphans } from "./orphans.ts";
 import { ReceivePack } from "./receive-pack.ts";
+import { ByteBudget } from "./request-body.ts";
 import { RefSnapshots } from "./ref-snapshot.ts";
 import { Repair } from "./repair.ts";
 import { ReplicaCatchUp } from "./replica-catch-up.ts";
@@ -75,6 +76,7 @@ export async function startController(
   const readiness = new StoreReadiness({ store, clock, log });
   const shared = { store, nodeClient, membership, settings, clock, log };
   const applier = new ReplicaApplier({ ...shared, applyMs: settings.applyMs });
+  const budget = new ByteBudget(settings.fetchRequestsBytesMax);
   const uploadPack = new UploadPack({ ...shared, snapshots, agent });
   const receivePack = new ReceivePack({ ...shared, applier });
   const creation = new RepositoryCreation(shared);
@@ -90,11 +92,18 @@ export async function startController(
   const scrub = new Scrub({ ...shared, verification, lease });
   const copies = new Copies({ ...shared, lease });
 
-  const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: settings.jsonBytesMax });
+  const app = createHttpServer({
+    log,
+    requestIdleMs: settings.requestIdleMs,
+    bodyLimitBytes: settings.jsonBytesMax,
+    connectionsMax: settings.connectionsMax,
+    // An overload of clients must not make servers look dead.
+    vital: ["/cluster/", "/healthz", "/readyz"],
+  });
   app.addHook("onRequest", async (request) => {
     if (!withoutStore.has(request.url)) readiness.require();
   });
-  const git = { ...shared, repositories, snapshots, uploadPack, receivePack, agent };
+  const git = { ...shared, repositories, budget, snapshots, uploadPack, receivePack, agent };
   void app.register((routes) => gitHttpRoutes(routes, git));
   void app.register((routes) =>
     restRoutes(routes, { ...shared, creation, changes, adoption, lease, repair, copies, name, version }),

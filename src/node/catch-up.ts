@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
+import type { FairLimiter } from "../base/fair-limiter.ts";
 import type { CatchUpHeader, CatchUpResult, FetchTipsRequest, StageResult } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
@@ -13,7 +14,6 @@ import { syncDirectory } from "./durable-file.ts";
 import { fetchObjects } from "./fetch-objects.ts";
 import { fsck } from "./fsck.ts";
 import type { Git } from "./git.ts";
-import type { GitLimiter } from "./git-limiter.ts";
 import { Quarantine } from "./quarantine.ts";
 import { clearRefs } from "./ref-files.ts";
 import { readRefs, refsAreSound, setRefs } from "./ref-updates.ts";
@@ -22,7 +22,7 @@ import type { Repositories } from "./repositories.ts";
 export interface CatchUpDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
-  readonly limiter: GitLimiter;
+  readonly limiter: FairLimiter;
   readonly applier: Applier;
   readonly secret: string;
 }

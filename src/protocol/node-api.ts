@@ -150,6 +150,8 @@ export const stageResultSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("bad-pack"), message: z.string() }),
   /** The node could not: disk, processes, a bug. */
   z.object({ kind: z.literal("node-failed"), message: z.string() }),
+  /** The node has as much work as it may take, and has taken nothing of this. */
+  z.object({ kind: z.literal("busy"), message: z.string() }),
 ]);
 export type StageResult = z.infer<typeof stageResultSchema>;
 
