@@ -126,7 +126,8 @@ export class SimulatedNode {
 
   retireReplica(id: string, { reason, ifUnusedMs }: RetireRequest): Promise<void> {
     return this.#exclusive(id, async () => {
-      if (ifUnusedMs !== undefined && this.#used.has(id)) throw refusal("replica-in-use", `${id} was worked on meanwhile`);
+      if (ifUnusedMs !== undefined && this.#used.has(id))
+        throw refusal("replica-in-use", `${id} was worked on meanwhile`);
       await this.#write();
       this.disk.retire(id, reason, Math.floor(this.process.sim.nowMs));
     });
