@@ -4,7 +4,13 @@
  */
 import type { ObjectId, RefName } from "../../src/protocol/ref-name.ts";
 import type { RepositoryWithReplicas } from "../../src/store/store.ts";
-import { changedNothing, type PushCommand, type PushReport, type PushRequest, type SimulatedController } from "./controller.ts";
+import {
+  changedNothing,
+  type PushCommand,
+  type PushReport,
+  type PushRequest,
+  type SimulatedController,
+} from "./controller.ts";
 import type { History } from "./history.ts";
 import type { Invariants } from "./invariants.ts";
 import type { Network } from "./network.ts";
@@ -174,7 +180,11 @@ export class Client {
         // Back to an old commit, or to where another ref is: nothing new to send.
         const target = random.pick([...seen.values()]);
         const parents = objects.parentsOf(target);
-        commands.push({ name, oldOid: old, newOid: parents.length > 0 && random.chance(0.5) ? random.pick(parents) : target });
+        commands.push({
+          name,
+          oldOid: old,
+          newOid: parents.length > 0 && random.chance(0.5) ? random.pick(parents) : target,
+        });
       } else {
         let tip = old;
         for (let left = random.pick([1, 1, 2, 3]); left > 0; left -= 1) {
@@ -186,10 +196,16 @@ export class Client {
         commands.push({ name, oldOid: old, newOid: tip });
       }
     }
-    const bases = random.chance(0.6) && made.length > 0 ? commands.flatMap(({ oldOid }) => oldOid ?? []).slice(0, 1) : [];
+    const bases =
+      random.chance(0.6) && made.length > 0 ? commands.flatMap(({ oldOid }) => oldOid ?? []).slice(0, 1) : [];
     // What it believes to be there need not be: then it is sent again only in part of the cases, as git would not.
     const known = objects.reach(seen.values());
-    const lost = [...objects.reach(commands.flatMap(({ newOid }) => newOid ?? []), known)].filter((id) => !made.includes(id));
+    const lost = [
+      ...objects.reach(
+        commands.flatMap(({ newOid }) => newOid ?? []),
+        known,
+      ),
+    ].filter((id) => !made.includes(id));
     return {
       commands,
       atomic: random.chance(0.4),

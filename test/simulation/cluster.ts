@@ -132,7 +132,8 @@ export class Cluster {
         if (replica.generation !== state.generation || copy.generation !== state.generation) {
           return `${node.process.name} is at generation ${copy.generation} (confirmed ${replica.generation}) of ${state.name}, not ${state.generation}`;
         }
-        if (signature(copy.refs) !== signature(state.refs)) return `the refs of ${state.name} on ${node.process.name} differ`;
+        if (signature(copy.refs) !== signature(state.refs))
+          return `the refs of ${state.name} on ${node.process.name} differ`;
         const missing = missingIn(copy, closure);
         if (missing !== undefined) return `${node.process.name} lacks ${missing} of ${state.name}`;
       }

@@ -2,7 +2,7 @@
  * A controller as src/controller/server.ts puts it together, on the simulated database, network and clock, without its
  * HTTP routes: what they do before and after the parts is done here.
  */
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { GitmeshError, type ErrorCode } from "../../src/base/errors.ts";
 import { writeQuorumOf, type ControllerSettings } from "../../src/base/settings.ts";
 import { ReplicaApplier } from "../../src/controller/apply.ts";
@@ -43,7 +43,7 @@ export interface ControllerOptions {
   readonly random: Random;
   /** How fast its clock goes. */
   readonly clockRate: number;
-  nodeAt(url: string): SimulatedNode | undefined;
+  readonly nodeAt: (url: string) => SimulatedNode | undefined;
 }
 
 export interface PushCommand {
@@ -198,7 +198,12 @@ export class SimulatedController {
 
   /** The objects that these reach. */
   async fetch(found: RepositoryWithReplicas, wants: readonly ObjectId[]): Promise<readonly ObjectId[]> {
-    const body = Buffer.concat([pktLine("command=fetch\n"), delimPkt, flushPkt, Buffer.from(`\n${JSON.stringify(wants)}`)]);
+    const body = Buffer.concat([
+      pktLine("command=fetch\n"),
+      delimPkt,
+      flushPkt,
+      Buffer.from(`\n${JSON.stringify(wants)}`),
+    ]);
     const signal = new AbortController().signal;
     const answer = await this.#uploadPack.handle({ repository: found, gitProtocol: "version=2", body, signal });
     return JSON.parse((await wholeOf(answer as Readable)).toString()) as ObjectId[];

@@ -31,10 +31,16 @@ export async function sendHeartbeats(options: HeartbeatOptions): Promise<void> {
       const place = controllers[(first + attempt) % controllers.length];
       if (place === undefined) break;
       try {
-        const answer = await network.call(process, place.process, what, { timeoutMs: callMs, mayRepeat: true }, async () => {
-          if (place.controller === undefined) throw new Error("it does not run");
-          return work(place.controller);
-        });
+        const answer = await network.call(
+          process,
+          place.process,
+          what,
+          { timeoutMs: callMs, mayRepeat: true },
+          async () => {
+            if (place.controller === undefined) throw new Error("it does not run");
+            return work(place.controller);
+          },
+        );
         first = (first + attempt) % controllers.length;
         return answer;
       } catch (error) {

@@ -57,11 +57,16 @@ export class History {
     for (const [key, operations] of this.#byRef) {
       const [repositoryId = "", name = ""] = key.split(" ");
       const reads = this.#reads.filter((read) => read.repositoryId === repositoryId);
-      const all = [...operations, ...reads.map(({ refs, operation }) => ({ ...operation, value: refs.get(name) ?? null }))];
+      const all = [
+        ...operations,
+        ...reads.map(({ refs, operation }) => ({ ...operation, value: refs.get(name) ?? null })),
+      ];
       const verdict = checkRegister(all);
       if (verdict.ok) continue;
       const stuck = verdict.stuck.map(textOf).join("; ");
-      found.push(`not linearizable: ${name} of ${repositoryId}: at ${short(verdict.value)} none of ${stuck} can be next`);
+      found.push(
+        `not linearizable: ${name} of ${repositoryId}: at ${short(verdict.value)} none of ${stuck} can be next`,
+      );
     }
     return found;
   }

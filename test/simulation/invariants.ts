@@ -94,7 +94,8 @@ export class Invariants {
       const refs = signature(state.refs);
       this.#noteGeneration(state, refs);
       for (const replica of state.replicas) {
-        if (replica.state === "QUARANTINED") this.violated(`${place(state, replica)} was quarantined: ${replica.reason}`);
+        if (replica.state === "QUARANTINED")
+          this.violated(`${place(state, replica)} was quarantined: ${replica.reason}`);
         if (replica.state === "READY") this.#checkComplete(state, refs, replica);
       }
     }
@@ -106,7 +107,9 @@ export class Invariants {
     const known = this.#generations.get(repositoryId) ?? [];
     const current = known.findLastIndex(({ step }) => step < invoked);
     if (known.slice(Math.max(0, current)).some((generation) => generation.refs === answer)) return;
-    this.violated(`a read of ${repositoryId} that began at generation ${current} gave the refs of none since: ${answer}`);
+    this.violated(
+      `a read of ${repositoryId} that began at generation ${current} gave the refs of none since: ${answer}`,
+    );
   }
 
   /** The write quorum must hold durably what was acknowledged; disks that were lost since `sinceStep` count too. */

@@ -82,7 +82,11 @@ export class Nemesis {
       case "node-cut-off": {
         // From one of the others, or from all.
         const others = processes.filter((process) => process !== node.process);
-        return this.#cutBetween([node.process], random.chance(0.5) ? others : [random.pick(others)], random.chance(0.5));
+        return this.#cutBetween(
+          [node.process],
+          random.chance(0.5) ? others : [random.pick(others)],
+          random.chance(0.5),
+        );
       }
       case "bad-network": {
         const before = { ...network.faults };

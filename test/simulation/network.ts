@@ -72,7 +72,8 @@ export class Network {
     this.#sim.schedule(delayMs, () => {
       if (this.isCut(from, to)) return;
       if (!to.running) {
-        if (refused !== undefined && !this.isCut(to, from)) this.#sim.schedule(0.1, () => from.deliver(incarnation, refused));
+        if (refused !== undefined && !this.isCut(to, from))
+          this.#sim.schedule(0.1, () => from.deliver(incarnation, refused));
         return;
       }
       to.deliver(to.incarnation, () => {
@@ -116,7 +117,8 @@ export class Network {
       to.onCrash.add(reset);
       handler(remote.signal).then(
         (value) => answer("done", () => resolve(value)),
-        (error: unknown) => answer(`refused (${error instanceof Error ? error.message : String(error)})`, () => reject(error as Error)),
+        (error: unknown) =>
+          answer(`refused (${error instanceof Error ? error.message : String(error)})`, () => reject(error)),
       );
     };
     const reset = (): void => {
@@ -126,11 +128,13 @@ export class Network {
     };
     cleanUp.push(() => to.onCrash.delete(reset));
     this.send(from, to, what, arrive, () => fail("connection refused"));
-    if (options.mayRepeat === true && this.#random.chance(this.faults.duplication)) this.send(from, to, `${what} again`, arrive);
+    if (options.mayRepeat === true && this.#random.chance(this.faults.duplication))
+      this.send(from, to, `${what} again`, arrive);
     const later = (ms: number, run: () => void): void => {
       cleanUp.push(this.#sim.schedule(ms, () => from.deliver(incarnation, run)));
     };
-    if (options.timeoutMs !== undefined) later(options.timeoutMs, () => fail(`no answer within ${options.timeoutMs} ms`));
+    if (options.timeoutMs !== undefined)
+      later(options.timeoutMs, () => fail(`no answer within ${options.timeoutMs} ms`));
     const { idleMs, signal } = options;
     if (idleMs !== undefined) {
       // Who works on it sends a sign of life all the time.
@@ -144,7 +148,9 @@ export class Network {
     if (signal !== undefined) {
       const abort = (): void => {
         const reason: unknown = signal.reason;
-        settle(() => reject(reason instanceof NodeCallError ? reason : new NodeCallError("aborted", { unreachable: true })));
+        settle(() =>
+          reject(reason instanceof NodeCallError ? reason : new NodeCallError("aborted", { unreachable: true })),
+        );
         this.send(from, to, `${what}: abort`, () => remote.abort(new Error("the caller went away")));
       };
       if (signal.aborted) abort();

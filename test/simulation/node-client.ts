@@ -11,7 +11,7 @@ export interface NodeClientOptions {
   readonly process: Process;
   readonly network: Network;
   readonly idleMs: number;
-  nodeAt(url: string): SimulatedNode | undefined;
+  readonly nodeAt: (url: string) => SimulatedNode | undefined;
 }
 
 export function simulatedNodeClient({ process, network, idleMs, nodeAt }: NodeClientOptions): NodeClient {
@@ -23,7 +23,9 @@ export function simulatedNodeClient({ process, network, idleMs, nodeAt }: NodeCl
   ): Promise<T> {
     const node = nodeAt(url);
     if (node === undefined) throw new NodeCallError("no such host", { unreachable: true });
-    return network.call(process, node.process, what, { ...options, mayRepeat: true }, async (signal) => handler(node, signal));
+    return network.call(process, node.process, what, { ...options, mayRepeat: true }, async (signal) =>
+      handler(node, signal),
+    );
   }
   const short = { timeoutMs: idleMs };
   return {
@@ -38,8 +40,10 @@ export function simulatedNodeClient({ process, network, idleMs, nodeAt }: NodeCl
     verify: (url, id, request, signal) =>
       call(url, "verify", { idleMs, signal }, async (node) => node.verify(id, request)),
     replicaStatus: async () => Promise.reject(new Error("not simulated")),
-    apply: (url, id, request, timeoutMs = idleMs) =>
-      call(url, `apply ${request.base} to ${request.generation}`, { timeoutMs }, (node) => node.apply(id, request)),
+    apply: (url, id, request, timeoutMs) =>
+      call(url, `apply ${request.base} to ${request.generation}`, { timeoutMs: timeoutMs ?? idleMs }, (node) =>
+        node.apply(id, request),
+      ),
     stage(url, id, header): StageCall {
       const chunks: Uint8Array[] = [];
       const abort = new AbortController();

@@ -33,7 +33,7 @@ export interface NodeWorld {
   readonly objects: Objects;
   readonly random: Random;
   /** The node that has this URL. */
-  nodeAt(url: string): SimulatedNode | undefined;
+  readonly nodeAt: (url: string) => SimulatedNode | undefined;
 }
 
 export type ApplyAnswer = { readonly kind: "applied" | "behind"; readonly generation: number };
@@ -355,7 +355,8 @@ export class SimulatedNode {
 
   async #updateRefs(replica: ReplicaDisk, updates: readonly RefUpdate[]): Promise<void> {
     for (const [name, id] of updates) {
-      if (id !== null && !replica.objects.has(id)) throw refusal("git-failed", `update-ref: ${name}: nonexistent object ${id}`);
+      if (id !== null && !replica.objects.has(id))
+        throw refusal("git-failed", `update-ref: ${name}: nonexistent object ${id}`);
     }
     replica.writing = updates;
     await this.#write();
@@ -379,7 +380,8 @@ export class SimulatedNode {
 
   /** Files cannot be written into a directory that was moved aside. */
   #stillThere(id: string, replica: ReplicaDisk): void {
-    if (this.disk.replicas.get(id) !== replica) throw refusal("replica-not-found", `no replica of ${id} is here any more`);
+    if (this.disk.replicas.get(id) !== replica)
+      throw refusal("replica-not-found", `no replica of ${id} is here any more`);
   }
 
   async #exclusive<T>(id: string, work: () => Promise<T>): Promise<T> {

@@ -43,7 +43,8 @@ export async function runSeed(seed: number, database: SimulatedDatabase, trace: 
   sim.trace(`seed ${seed}: ${JSON.stringify(plan)}`);
   const cluster = new Cluster(sim, database, plan, random.fork());
   const { invariants, history } = cluster;
-  onUnhandled = (reason) => invariants.violated(`unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}`);
+  onUnhandled = (reason) =>
+    invariants.violated(`unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}`);
   for (const place of cluster.controllers) cluster.startController(place);
   for (const node of cluster.nodes) cluster.startNode(node);
 

@@ -114,7 +114,9 @@ async function runMany(from: number, count: number, workers: number): Promise<To
       });
     }),
   );
-  say(`${totals.seeds} seeds from ${from} in ${((performance.now() - startMs) / 1000).toFixed(0)} s, ${rate(totals.seeds, startMs)} a second`);
+  say(
+    `${totals.seeds} seeds from ${from} in ${((performance.now() - startMs) / 1000).toFixed(0)} s, ${rate(totals.seeds, startMs)} a second`,
+  );
   return totals;
 }
 
@@ -154,11 +156,14 @@ async function main(): Promise<void> {
     return;
   }
   const totals = await runMany(Number(values.from), Number(values.seeds ?? 1000), Number(values.workers));
-  say(`simulated ${(totals.simulatedMs / 3_600_000).toFixed(1)} h; slowest healing ${(totals.slowestSettledMs / 1000).toFixed(1)} s`);
+  say(
+    `simulated ${(totals.simulatedMs / 3_600_000).toFixed(1)} h; slowest healing ${(totals.slowestSettledMs / 1000).toFixed(1)} s`,
+  );
   say(`ref changes and looks: ${textOf(totals.counts)}`);
   say(`faults: ${textOf(totals.faults)}`);
   say(`violating seeds: ${totals.violating.length === 0 ? "none" : totals.violating.length}`);
-  for (const { seed, violations } of totals.violating.slice(0, shownMax)) say(`  --seed ${seed}: ${violations[0] ?? ""}`);
+  for (const { seed, violations } of totals.violating.slice(0, shownMax))
+    say(`  --seed ${seed}: ${violations[0] ?? ""}`);
   process.exitCode = totals.violating.length > 0 ? 1 : 0;
 }
 
