@@ -15,7 +15,7 @@ import type { KnownRepositories } from "./known-repositories.ts";
 import type { Membership } from "./membership.ts";
 import type { ReceivePack } from "./receive-pack.ts";
 import type { RefSnapshots } from "./ref-snapshot.ts";
-import { decodedBody, wholeBody } from "./request-body.ts";
+import { decodedBody, withWholeBody, type ByteBudget } from "./request-body.ts";
 import { routeWrite } from "./router.ts";
 import type { UploadPack } from "./upload-pack.ts";
 
@@ -25,6 +25,8 @@ export interface GitHttpDependencies {
   readonly snapshots: RefSnapshots;
   readonly uploadPack: UploadPack;
   readonly receivePack: ReceivePack;
+  /** For requests of fetches. */
+  readonly budget: ByteBudget;
   readonly settings: ControllerSettings;
   readonly clock: Clock;
   /** As clients see it, "gitmesh/0.1.0". */
@@ -72,15 +74,15 @@ async function answer(deps: GitHttpDependencies, request: FastifyRequest, reply:
   checkContentType(request, asked.service);
   endUnreadUpload(request, reply, deps.clock);
   const encoded = rawBody(request);
+  const decoded = decodedBody(encoded);
+  const signal = clientSignal(reply);
+  const gitProtocol = gitProtocolOf(request);
   const body =
     asked.service === "git-upload-pack"
-      ? await deps.uploadPack.handle({
-          repository,
-          gitProtocol: gitProtocolOf(request),
-          body: await wholeBody(decodedBody(encoded), deps.settings.fetchRequestBytesMax),
-          signal: clientSignal(reply),
-        })
-      : (await deps.receivePack.handle({ repository, body: decodedBody(encoded), requestId: request.id })).body;
+      ? await withWholeBody(decoded, deps.settings.fetchRequestBytesMax, deps.budget, (whole) =>
+          deps.uploadPack.handle({ repository, gitProtocol, body: whole, signal }),
+        )
+      : (await deps.receivePack.handle({ repository, body: decoded, requestId: request.id, signal })).body;
   return reply.type(`application/x-${asked.service}-result`).send(body);
 }
 
@@ -126,6 +128,8 @@ async function advertisement(
   { repository, replicas }: RepositoryWithReplicas,
   gitProtocol: string | undefined,
 ): Promise<Buffer> {
+  // What would be refused now is told before anything is uploaded or asked for.
+  (service === "git-upload-pack" ? deps.uploadPack : deps.receivePack).checkRoom();
   if (service === "git-upload-pack") return deps.uploadPack.advertise(repository, gitProtocol);
   const quorum = writeQuorumOf(repository.replicasWanted, deps.settings.writeQuorum);
   const route = routeWrite(replicas, deps.membership.nodes(), quorum);

@@ -22,6 +22,8 @@ export interface OrphansDependencies {
   readonly intervalMs: number;
 }
 
+/** Longer than a call to a node may take: what was placed on it since the store was read is not moved. */
+const ifUnusedMs = 30_000;
 /** Copies looked at in one go. */
 const lookMax = 100;
 
@@ -90,7 +92,7 @@ export class Orphans {
 
   async #retire(url: string, nodeId: string, repositoryId: string, reason: string): Promise<boolean> {
     try {
-      await this.#deps.nodeClient.retireReplica(url, repositoryId, { reason, ifUnused: true });
+      await this.#deps.nodeClient.retireReplica(url, repositoryId, { reason, ifUnusedMs });
       crashPoint("orphan.moved-aside");
       // Should it have been placed there meanwhile, it has nothing now.
       await this.#deps.store.recordMovedAside(repositoryId, nodeId, this.#deps.clock.nowMs());

@@ -60,6 +60,8 @@ export type PushStagingOutcome =
 
 export class PushStaging {
   readonly #deps: PushStagingDependencies;
+  /** Nodes that have refused every push as busy since then. */
+  readonly #busySinceMs = new Map<string, number>();
 
   constructor(deps: PushStagingDependencies) {
     this.#deps = deps;
@@ -77,8 +79,8 @@ export class PushStaging {
     }
     const staged = await this.#stream(push, tips, onProgress);
     this.#report(staged, log);
-    if (staged.tooLarge) await drain(push.pack());
-    const verdict = judgeStaging(targets, staged, push.writeQuorum);
+    if (staged.tooLarge || staged.givenUp) await drain(push.pack());
+    const verdict = judgeStaging(targets, { ...staged, results: this.#judgeBusy(staged.results) }, push.writeQuorum);
     if (verdict.kind === "refused") {
       // The parents that a shallow clone does not have are the usual reason, and the one that a person can act on.
       if (admitted.fromShallow && verdict.unpack.startsWith("did not receive expected object")) {
@@ -121,6 +123,8 @@ export class PushStaging {
         clock,
         nodeIdleMs: settings.nodeIdleMs,
         onProgress,
+        givesUp: (nodeId) =>
+          push.targets.some((target) => target.nodeId === nodeId && target.ready) && !this.#isHopeless(nodeId),
       });
     } finally {
       for (const release of releases) release();
@@ -129,11 +133,34 @@ export class PushStaging {
 
   #report(staged: StagedPack, log: Logger): void {
     for (const [nodeId, result] of staged.results) {
-      if (result.kind === "unreachable" && !staged.tooLarge) {
+      // Those that were told to forget it are not to blame.
+      if (result.kind === "unreachable" && !staged.tooLarge && !staged.givenUp) {
         this.#deps.membership.reportFailure(nodeId, new NodeCallError(result.message, { unreachable: true }));
       }
       if (result.kind !== "staged") log.warn({ nodeId, ...result }, "replica dropped out of a push");
     }
+  }
+
+  /** A node that has been busy for so long that pushes no longer wait for it has failed. */
+  #judgeBusy(results: ReadonlyMap<string, ReplicaStageResult>): ReadonlyMap<string, ReplicaStageResult> {
+    const judged = new Map<string, ReplicaStageResult>();
+    for (const [nodeId, result] of results) {
+      if (result.kind === "staged" || result.kind === "bad-pack") this.#busySinceMs.delete(nodeId);
+      if (result.kind !== "busy") {
+        judged.set(nodeId, result);
+        continue;
+      }
+      const hopeless = this.#isHopeless(nodeId);
+      judged.set(nodeId, hopeless ? { kind: "node-failed", message: result.message } : result);
+      if (!this.#busySinceMs.has(nodeId)) this.#busySinceMs.set(nodeId, this.#deps.clock.monotonicMs());
+    }
+    return judged;
+  }
+
+  #isHopeless(nodeId: string): boolean {
+    const { clock, settings } = this.#deps;
+    const sinceMs = this.#busySinceMs.get(nodeId);
+    return sinceMs !== undefined && clock.monotonicMs() - sinceMs > settings.nodeIdleMs;
   }
 
   /** The nodes that hold the push now, having fetched it from one that staged it. Bounded in time; never rejects. */

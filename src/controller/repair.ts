@@ -220,10 +220,13 @@ export class Repair {
   }
 
   async #trimLog({ repository }: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {
-    const { store, settings } = this.#deps;
+    const { store, settings, clock } = this.#deps;
     const keepFrom = repository.generation - settings.refLogKeep + 1;
     if (keepFrom <= 1 || signal.aborted) return;
     const [first] = await store.readRefLog(repository.id, 0, 1);
-    if (first !== undefined && first.generation < keepFrom) await store.trimRefLog(repository.id, keepFrom);
+    // A push whose COMMIT had no answer finds out by the log what became of it.
+    const committedBeforeMs = clock.nowMs() - settings.refLogKeepMs;
+    if (first !== undefined && first.generation < keepFrom && first.committedMs < committedBeforeMs)
+      await store.trimRefLog(repository.id, keepFrom, committedBeforeMs);
   }
 }

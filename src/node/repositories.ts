@@ -52,8 +52,8 @@ export class Repositories {
   readonly #opening = new Map<string, Promise<string>>();
   readonly #changed = new Set<string>();
   readonly #suspects = new Set<string>();
-  /** Those that something was done to since this process started. */
-  readonly #used = new Set<string>();
+  /** When something was last done to each, by the monotonic clock; absent: not since this process started. */
+  readonly #usedMs = new Map<string, number>();
   #creations = 0;
 
   constructor(options: RepositoriesOptions) {
@@ -112,7 +112,7 @@ export class Repositories {
   /** Makes an empty replica, complete at `generation`, or leaves the one that is there. */
   async create(description: ReplicaDescription, generation: number): Promise<void> {
     const directory = this.directoryOf(description.id);
-    this.#used.add(description.id);
+    this.#usedMs.set(description.id, this.#clock.monotonicMs());
     if (!(await exists(directory))) await this.#make(directory, description, generation);
     // Also where it was there already: whoever made it may have been killed before this.
     await syncDirectory(join(directory, ".."));
@@ -163,11 +163,13 @@ export class Repositories {
   }
 
   /**
-   * Moves a replica's directory aside. Nothing is deleted. With `ifUnused`, throws GitmeshError "replica-in-use" when
-   * something was done to it since this process started.
+   * Moves a replica's directory aside. Nothing is deleted. With `ifUnusedMs`, throws GitmeshError "replica-in-use" when
+   * something was done to it within that time.
    */
-  async retire(id: string, { reason, ifUnused = false }: RetireRequest): Promise<void> {
-    if (ifUnused && this.#used.has(id)) throw new GitmeshError("replica-in-use", `${id} was worked on meanwhile`);
+  async retire(id: string, { reason, ifUnusedMs }: RetireRequest): Promise<void> {
+    const sinceMs = this.#clock.monotonicMs() - (this.#usedMs.get(id) ?? -Infinity);
+    if (ifUnusedMs !== undefined && sinceMs < ifUnusedMs)
+      throw new GitmeshError("replica-in-use", `${id} was worked on meanwhile`);
     const directory = this.directoryOf(id);
     this.#opening.delete(id);
     this.#records.delete(id);
@@ -251,7 +253,7 @@ export class Repositories {
   /** Notes that a replica's size is to be reported. */
   touched(id: string): void {
     this.#changed.add(id);
-    this.#used.add(id);
+    this.#usedMs.set(id, this.#clock.monotonicMs());
   }
 
   /** Notes that git stumbled over a replica: it may be damaged, and a controller is to have it verified. */

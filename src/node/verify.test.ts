@@ -141,13 +141,16 @@ test("what is on the disk is listed, replicas and copies aside; a copy aside can
 
 test("a surplus copy that is used meanwhile stays", async () => {
   const { id } = await filled();
-  const refused = await node.json("POST", nodePaths.retire(id), { reason: "surplus", ifUnused: true });
+  const refused = await node.json("POST", nodePaths.retire(id), { reason: "surplus", ifUnusedMs: 60_000 });
   assert.deepEqual([refused.status, refused.body["code"]], [409, "replica-in-use"]);
   assert.ok(existsSync(node.replica(id)));
   const { client, stop } = await nodes.startStoppable("restarted");
   const other = await client.create();
   await stop();
   const again = await nodes.start("restarted");
-  assert.equal((await again.json("POST", nodePaths.retire(other), { reason: "surplus", ifUnused: true })).status, 204);
+  assert.equal(
+    (await again.json("POST", nodePaths.retire(other), { reason: "surplus", ifUnusedMs: 60_000 })).status,
+    204,
+  );
   assert.ok(!existsSync(again.replica(other)));
 });

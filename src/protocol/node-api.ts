@@ -71,8 +71,8 @@ export type ReplicaStatus = z.infer<typeof replicaStatusSchema>;
 
 export const retireRequestSchema = z.object({
   reason: z.string().max(200),
-  /** Only if nothing used the replica since this server started: it is surplus as its inventory had it. */
-  ifUnused: z.boolean().optional(),
+  /** Only if nothing used the replica for so long: who found it surplus did not know of a use just now. */
+  ifUnusedMs: z.int().min(0).optional(),
 });
 export type RetireRequest = z.infer<typeof retireRequestSchema>;
 /** What is on the disk, whether or not the store knows it; `name` and `defaultBranch` are "" where they cannot be read. */
@@ -150,6 +150,8 @@ export const stageResultSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("bad-pack"), message: z.string() }),
   /** The node could not: disk, processes, a bug. */
   z.object({ kind: z.literal("node-failed"), message: z.string() }),
+  /** The node has as much work as it may take, and has taken nothing of this. */
+  z.object({ kind: z.literal("busy"), message: z.string() }),
 ]);
 export type StageResult = z.infer<typeof stageResultSchema>;
 

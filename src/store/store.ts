@@ -314,8 +314,8 @@ export interface Store {
   commitRefs(commit: RefCommit): Promise<CommitOutcome>;
   /** The entry of a push, if it was committed: for a COMMIT whose answer was lost. */
   findPush(repositoryId: string, pushId: string): Promise<RefLogEntry | undefined>;
-  /** Drops entries below `keepFrom`. */
-  trimRefLog(repositoryId: string, keepFrom: number): Promise<void>;
+  /** Drops entries below `keepFrom` up to the first that was not committed before `committedBeforeMs`. */
+  trimRefLog(repositoryId: string, keepFrom: number, committedBeforeMs: number): Promise<void>;
 
   // Replicas
   /** The replicas of these nodes confirmed the refs of `generation` (kept if they have a higher one). */

@@ -104,10 +104,11 @@ export class Scene {
   /** With plain git on the disks, in one go. */
   async #assertReplicas(): Promise<void> {
     const { replicas } = await this.view();
+    // One more than wanted is on its way out, where a server that starts slowly was taken for lost.
+    await waitFor(async () => (await this.nodes()).length === replicas, { what: "neither more nor fewer replicas" });
     const view = await this.cluster.waitReady(this.name, replicas);
     const refs = await this.refs();
     const nodes = await this.nodes();
-    assert.equal(nodes.length, replicas);
     for (const node of nodes) {
       const directory = this.cluster.replicaDirectory(node, view);
       const seen = await this.work.ok(`

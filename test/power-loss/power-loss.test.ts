@@ -4,11 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { startCluster } from "../support/cluster.ts";
+import { startCluster, type Cluster } from "../support/cluster.ts";
 import { refsOfRemote } from "../support/git.ts";
 import { assertReplicas } from "../support/replicas.ts";
 import { needs } from "../support/requirement.ts";
 import { temporaryDirectory } from "../support/temp.ts";
+import { waitFor } from "../support/wait.ts";
 import { Disk } from "./disk.ts";
 import { Inspector } from "./inspector.ts";
 import { canRecord, record, type Promised, type Recording } from "./recording.ts";
@@ -91,6 +92,17 @@ test(`nothing is broken at any moment (seed ${seed}, ${randomCuts} moments)`, st
   assert.deepEqual((await check(cuts)).slice(0, 10), []);
 });
 
+/** Also surplus copies have been moved aside. */
+async function waitSettled(cluster: Cluster, name: string): Promise<void> {
+  await waitFor(
+    async () => {
+      const { nodes } = await cluster.show(name);
+      return nodes.length === 3 && nodes.every(({ status }) => status === "READY");
+    },
+    { what: `three replicas of ${name} and no more`, limitMs: 120_000 },
+  );
+}
+
 test("a cluster starts again on what is left, heals by itself and takes pushes", strace, async () => {
   const caughtUp = answers(/"kind":"caught-up"/).at(-1) ?? 0;
   const last = recording.promises.findLast(({ exists }) => exists)?.index ?? 0;
@@ -114,6 +126,7 @@ test("a cluster starts again on what is left, heals by itself and takes pushes",
       const names = new Set(made.map(({ repository }) => repository).filter((name) => !deleted.has(name)));
       const where = `after ${index} operations (${made.at(-1)?.what}), ${rule.name}`;
       for (const name of names) {
+        await waitSettled(cluster, name);
         await assertReplicas(cluster, name, { limitMs: 60_000 });
         const terminal = cluster.terminal();
         await terminal.ok(

@@ -138,8 +138,8 @@ export class SqlStore implements Store {
     return this.#refLog.findPush(repositoryId, pushId);
   }
 
-  trimRefLog(repositoryId: string, keepFrom: number): Promise<void> {
-    return this.#refLog.trim(repositoryId, keepFrom);
+  trimRefLog(repositoryId: string, keepFrom: number, committedBeforeMs: number): Promise<void> {
+    return this.#refLog.trim(repositoryId, keepFrom, committedBeforeMs);
   }
 
   recordApplied(repositoryId: string, generation: number, nodeIds: readonly string[]): Promise<void> {

@@ -43,8 +43,13 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   const openReader = async (): Promise<Session> => new SqliteSession(file, true);
   const writers = new SessionPool(openWriter, { ...limits, sessionsMax: 1 }, clock);
   const readers = memory ? writers : new SessionPool(openReader, { ...limits, sessionsMax: readersMax }, clock);
+  return sqliteEngine(writers, readers);
+}
+
+/** An engine over anything whose sessions understand SQLite's SQL. */
+export function sqliteEngine(writers: SessionPool, readers: SessionPool): Engine {
   const writer = kyselyOver(writers);
-  const reader = memory ? writer : kyselyOver(readers);
+  const reader = readers === writers ? writer : kyselyOver(readers);
   return {
     kind: "sqlite",
     name: "SQLite",
@@ -59,15 +64,26 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   };
 }
 
-function kyselyOver(pool: SessionPool): Kysely<Schema> {
+/** Kysely over a pool of sessions that understand SQLite's SQL. */
+export function kyselyOver(pool: SessionPool): Kysely<Schema> {
   return new Kysely<Schema>({
     dialect: {
       createDriver: () => pool,
-      createAdapter: () => new SqliteAdapter(),
+      createAdapter: () => new PooledSqliteAdapter(),
       createQueryCompiler: () => new SqliteQueryCompiler(),
       createIntrospector: (db) => new SqliteIntrospector(db),
     },
   });
+}
+
+/**
+ * Kysely takes SQLite for a single connection and puts a lock of its own around it, which would let readers wait for
+ * each other and which it never opens again once a connection could not be had. The pool is what bounds connections.
+ */
+class PooledSqliteAdapter extends SqliteAdapter {
+  override get supportsMultipleConnections(): boolean {
+    return true;
+  }
 }
 
 class SqliteSession implements Session {
