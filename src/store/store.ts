@@ -23,7 +23,7 @@ export interface Repository {
   readonly denyDeletes: boolean;
   readonly denyNonFastForwards: boolean;
   readonly generation: number;
-  /** The latest generation that a copy was seen at when the store was behind it; -1 when it is not. */
+  /** The latest generation that a copy was seen at, when the store is behind it; -1 otherwise. */
   readonly aheadGeneration: number;
   readonly createdMs: number;
   /** Of the last committed push; -1 before the first. */
@@ -259,18 +259,15 @@ export interface RefAdoption {
   readonly adoptionId: string;
   /** undefined: the store does not have the repository, and `create` says what it shall be. */
   readonly expectedGeneration: number | undefined;
-  readonly create: {
-    readonly name: string;
-    readonly objectFormat: ObjectFormat;
-    readonly defaultBranch: RefName;
-    readonly replicasWanted: number;
-  };
+  readonly create: Pick<NewRepository, "name" | "objectFormat" | "defaultBranch" | "replicasWanted">;
   /** Above every generation that was seen. */
   readonly generation: number;
   /** From the stored refs to the adopted ones. */
   readonly changes: readonly RefChange[];
-  /** Nodes with a copy: they get a replica if they have none. */
+  /** Nodes with a copy to believe: they get a replica if they have none. */
   readonly nodeIds: readonly string[];
+  /** Nodes whose copy disagrees: to be moved aside and filled anew. */
+  readonly refillNodeIds: readonly string[];
   readonly nowMs: number;
 }
 
@@ -389,14 +386,11 @@ export interface Store {
   removeNode(id: string): Promise<void>;
 
   // Recovery
-  /**
-   * A copy on this node is at `generation`. If that is later than the store's, the replica becomes QUARANTINED, nothing is
-   * committed any more until the refs are adopted, and the answer is true.
-   */
+  /** A copy is at `generation`. True if that is later than the store's: QUARANTINED, and no more commits until adopted. */
   noteAhead(repositoryId: string, nodeId: string, generation: number, nowMs: number): Promise<boolean>;
   /** Repositories whose replicas were seen ahead of the store. */
   listBehind(): Promise<readonly RepositoryWithReplicas[]>;
-  /** Those of these ids that are neither a repository's nor a deleted one's. */
+  /** Ids of neither a repository nor a deleted one. */
   unknownRepositories(repositoryIds: readonly string[]): Promise<readonly string[]>;
   /** False when the repository is not as expected any more. All its replicas are STALE then. Throws "repository-exists". */
   adoptRepository(adoption: RefAdoption): Promise<boolean>;

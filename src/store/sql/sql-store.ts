@@ -78,8 +78,9 @@ export class SqlStore implements Store {
     return this.#database.engine.name;
   }
 
-  migrate(): Promise<void> {
-    return migrate(this.#database, this.#clock, this.#log);
+  async migrate(): Promise<void> {
+    await migrate(this.#database, this.#clock, this.#log);
+    await this.#database.forgetOperations();
   }
 
   async ping(): Promise<void> {
