@@ -5,10 +5,11 @@
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
-import { nodePaths } from "../protocol/node-api.ts";
+import { hashOfRefs, nodePaths } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
 import type { ReplicaApplier } from "./apply.ts";
+import type { ClusterNode } from "./cluster-node.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
@@ -77,6 +78,17 @@ export class ReplicaCatchUp {
     return true;
   }
 
+  /** A copy that cannot be filled up may be damaged itself: then it is to be filled anew the next time. */
+  async #judgeCopy(repositoryId: string, node: ClusterNode, signal: AbortSignal): Promise<void> {
+    const { nodeClient, store, clock, log } = this.#deps;
+    const request = { generation: 0, refsHash: hashOfRefs([]), objects: true };
+    const result = await nodeClient.verify(node.url, repositoryId, request, signal);
+    if (result.kind !== "verified" || result.problems.length === 0) return;
+    const reason = `damaged: ${result.problems.join("; ")}`.slice(0, 1000);
+    const outcome = await store.markDamaged(repositoryId, node.id, reason, clock.nowMs(), { byHand: false });
+    log.error({ repositoryId, nodeId: node.id, reason, outcome }, "a replica that cannot catch up is damaged");
+  }
+
   async #fetch(
     { repository, replicas }: RepositoryWithReplicas,
     nodeId: string,
@@ -105,7 +117,9 @@ export class ReplicaCatchUp {
     const release = source === undefined ? () => {} : membership.track(source.nodeId);
     try {
       const result = await nodeClient.catchUp(node.url, header, pairs(refs), () => {}, signal);
-      if (result.kind !== "caught-up") throw new Error(result.message);
+      if (result.kind === "caught-up") return;
+      if (source !== undefined) await this.#judgeCopy(id, node, signal);
+      throw new Error(result.message);
     } catch (error) {
       if (error instanceof NodeCallError && error.unreachable && !signal.aborted)
         membership.reportFailure(nodeId, error);
