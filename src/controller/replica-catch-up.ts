@@ -7,7 +7,7 @@ import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import { hashOfRefs, nodePaths } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
-import type { RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
+import type { Replica, RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
 import type { ReplicaApplier } from "./apply.ts";
 import type { ClusterNode } from "./cluster-node.ts";
 import type { Membership } from "./membership.ts";
@@ -24,6 +24,8 @@ export interface ReplicaCatchUpDependencies {
   readonly log: Logger;
 }
 
+/** How long a damaged replica waits for another to become complete before it is asked to prove that it is whole itself. */
+const damagedWaitMs = 60_000;
 /** A replica that is not READY after so many fetches is visited again later. */
 const roundsMax = 4;
 
@@ -47,7 +49,10 @@ export class ReplicaCatchUp {
       const replica = found?.replicas.find((candidate) => candidate.nodeId === nodeId);
       if (found === undefined || replica === undefined) return;
       if (replica.state === "READY" || replica.state === "QUARANTINED") return;
-      if (replica.damaged && (await this.#moveDamagedAside(found, nodeId))) continue;
+      if (replica.damaged) {
+        if (await this.#moveDamagedAside(found, nodeId)) continue;
+        if (this.#anotherMayCome(found, replica)) throw new Error("no other replica to fill it from is complete yet");
+      }
       if (replica.state === "STALE" && !(await store.beginCatchUp(repositoryId, nodeId, clock.nowMs()))) continue;
       // Read after the replica became PREPARING: whatever is committed from here on is staged to it, or noted as missed.
       const { generation, refs } = await store.readRefs(repositoryId);
@@ -76,6 +81,21 @@ export class ReplicaCatchUp {
     await nodeClient.retireReplica(node.url, repository.id, { reason: "damaged" });
     await store.recordMovedAside(repository.id, nodeId, clock.nowMs());
     return true;
+  }
+
+  /** Others are being filled or proved complete just now: what is in a damaged copy is not used before that had its time. */
+  #anotherMayCome({ replicas }: RepositoryWithReplicas, { nodeId, stateSinceMs }: Replica): boolean {
+    const { membership, clock } = this.#deps;
+    return (
+      clock.nowMs() - stateSinceMs < damagedWaitMs &&
+      replicas.some(
+        (other) =>
+          other.nodeId !== nodeId &&
+          !other.damaged &&
+          other.state !== "QUARANTINED" &&
+          membership.get(other.nodeId)?.alive === true,
+      )
+    );
   }
 
   /** A copy that cannot be filled up may be damaged itself: then it is to be filled anew the next time. */

@@ -136,8 +136,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "a damaged copy is used to fill itself",
     file: "src/controller/replica-catch-up.ts",
-    find: "if (replica.damaged && (await this.#moveDamagedAside(found, nodeId))) continue;",
-    replace: "",
+    find: "if (replica.damaged) {",
+    replace: "if (replica.nodeId === undefined) {",
     test: "src/controller/scrub.test.ts",
   },
   {
