@@ -212,7 +212,11 @@ export class Database {
         if (ended.kind === "done") return result;
         // Also after a refused COMMIT; a connection that is dead needs none, and one that is not answers.
         await attempt(() => sql.raw("rollback").execute(trx));
-        return { kind: "failed", error: ended.error, committing: result.kind === "done" };
+        return {
+          kind: "failed",
+          error: ended.error,
+          committing: result.kind === "done" && this.engine.refusedCommit?.(ended.error) !== true,
+        };
       });
     } catch (error) {
       return { kind: "failed", error, committing: false };
