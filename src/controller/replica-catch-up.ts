@@ -11,6 +11,7 @@ import type { Replica, RepositoryWithReplicas, Store, StoredRef } from "../store
 import type { ReplicaApplier } from "./apply.ts";
 import type { ClusterNode } from "./cluster-node.ts";
 import type { Membership } from "./membership.ts";
+import { moveAside } from "./moving-aside.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
 import { routeRead } from "./router.ts";
@@ -78,8 +79,12 @@ export class ReplicaCatchUp {
     const node = membership.get(nodeId);
     const others = replicas.filter((replica) => replica.nodeId !== nodeId);
     if (node === undefined || routeRead(others, membership.nodes(), 0).candidates.length === 0) return false;
-    await nodeClient.retireReplica(node.url, repository.id, { reason: "damaged" });
-    await store.recordMovedAside(repository.id, nodeId, clock.nowMs());
+    const isUnwanted = async (): Promise<boolean> => {
+      const found = await store.getRepository(repository.id);
+      return found?.replicas.some((replica) => replica.nodeId === nodeId && replica.damaged) === true;
+    };
+    const copy = { url: node.url, repositoryId: repository.id, reason: "damaged", isUnwanted };
+    if (await moveAside(nodeClient, copy)) await store.recordMovedAside(repository.id, nodeId, clock.nowMs());
     return true;
   }
 
