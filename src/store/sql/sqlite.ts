@@ -121,8 +121,10 @@ class SqliteSession implements Session {
   /** Throws when the file or its disk is read-only. */
   refuseReadOnly(): void {
     try {
-      this.#database.exec("begin immediate; rollback");
+      // Only a write shows it.
+      this.#database.exec("begin immediate; create table write_probe (x); rollback");
     } catch (error) {
+      if (this.#database.isTransaction) this.#database.exec("rollback");
       // Locked by another is no reason to give up.
       if (isRefusedCommit(error)) throw error;
     }
