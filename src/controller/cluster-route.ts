@@ -87,22 +87,16 @@ export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDepe
     },
     async ({ body }) => {
       const nowMs = clock.nowMs();
+      // Before the store is asked, which may take long: one that can be read but not written must not make nodes look dead.
+      membership.heard(body.id);
       const { suspects = [], ...heartbeat } = body;
       const verifiedBeforeMs = nowMs - suspectAgainMs;
-      let known: boolean;
-      try {
-        known = await store.recordHeartbeat({
-          ...heartbeat,
-          nowMs,
-          suspects: { repositoryIds: suspects, verifiedBeforeMs },
-        });
-      } catch (error) {
-        // A store that can be read but not written must not make the nodes look dead.
-        membership.heard(body.id);
-        throw error;
-      }
+      const known = await store.recordHeartbeat({
+        ...heartbeat,
+        nowMs,
+        suspects: { repositoryIds: suspects, verifiedBeforeMs },
+      });
       if (!known) return { register: true };
-      membership.heard(body.id);
       return { register: false, heartbeatMs: nowMs };
     },
   );

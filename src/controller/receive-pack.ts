@@ -247,7 +247,7 @@ function commitFailure(error: unknown): string {
     return "an error of the server; try again";
   return error.fields["outcome"] === "unknown"
     ? "the metadata store stopped answering in the middle; fetch to see whether the push took effect"
-    : "the metadata store does not answer; nothing has changed, try again";
+    : `nothing has changed: ${error.message}`;
 }
 
 /** The answer's body: side band with progress and keep-alives, or the plain report. */

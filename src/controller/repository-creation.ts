@@ -83,6 +83,8 @@ export class RepositoryCreation {
       // Only when it is certain that there is no record: after a lost answer there may be one.
       if (error instanceof GitmeshError && error.code === "repository-exists") {
         await this.#retire(replica.id, created, "another repository of this name was created at the same time");
+      } else if (error instanceof GitmeshError && error.fields["outcome"] !== "unknown") {
+        await this.#retire(replica.id, created, "its creation failed");
       }
       throw error;
     }

@@ -83,7 +83,10 @@ export async function startController(
   const changes = new RepositoryChanges(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
   const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
-  const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder: `${name} ${clock.uuid()}`, leaseMs });
+  const lease = new LeaseKeeper({
+    ...{ store, clock, log, name: "repair", holder: `${name} ${clock.uuid()}`, leaseMs },
+    onAttempt: (done) => membership.noteWrite(done),
+  });
   const catchUp = new ReplicaCatchUp({ ...shared, applier });
   const adoption = new Adoption({ ...shared, catchUp });
   const repair = new Repair({ ...shared, applier, catchUp, lease });

@@ -101,7 +101,9 @@ export class Database {
       return await this.engine.writer.connection().execute(work);
     } catch (error) {
       if (error instanceof ConnectionLostError) this.#health.suspect();
-      throw this.engine.errorKind(error) === "unavailable" ? unavailable(error, false) : error;
+      const kind = this.engine.errorKind(error);
+      if (kind === "refused") throw refused(error);
+      throw kind === "unavailable" ? unavailable(error, false) : error;
     }
   }
 
@@ -168,9 +170,10 @@ export class Database {
           throw unavailable(error, unknownSinceMs !== undefined);
         }
         await this.#clock.sleep(pauseMinMs + this.#clock.random() * Math.min(pauseMaxMs, pauseMinMs * 2 ** attempts));
-      } else if (kind === "unavailable") {
-        if (committing) unknownSinceMs ??= nowMs;
+      } else if (kind === "unavailable" || kind === "refused") {
+        if (committing && kind === "unavailable") unknownSinceMs ??= nowMs;
         if (unknownSinceMs === undefined) {
+          if (kind === "refused") throw refused(error);
           if (attempts > 1 || this.#health.isDown) throw unavailable(error, false);
           continue;
         }
@@ -211,11 +214,7 @@ export class Database {
         if (ended.kind === "done") return result;
         // Also after a refused COMMIT; a connection that is dead needs none, and one that is not answers.
         await attempt(() => sql.raw("rollback").execute(trx));
-        return {
-          kind: "failed",
-          error: ended.error,
-          committing: result.kind === "done" && this.engine.refusedCommit?.(ended.error) !== true,
-        };
+        return { kind: "failed", error: ended.error, committing: result.kind === "done" };
       });
     } catch (error) {
       return { kind: "failed", error, committing: false };
@@ -229,6 +228,11 @@ async function attempt<T>(work: () => Promise<T>): Promise<Attempt<T>> {
   } catch (error) {
     return { kind: "failed", error, committing: false };
   }
+}
+
+function refused(cause: unknown): GitmeshError {
+  const detail = "the metadata store takes no changes now; try again shortly";
+  return new GitmeshError("store-unavailable", detail, { cause });
 }
 
 function unavailable(cause: unknown, unknown: boolean): GitmeshError {

@@ -5,9 +5,10 @@ import type { Schema } from "./schema.ts";
 
 /**
  * "duplicate": a unique key is taken. "contention": another transaction was in the way, trying again helps.
- * "unavailable": the database did not answer or cannot work.
+ * "unavailable": the database did not answer or cannot work. "refused": it answered that it cannot work now (full,
+ * read-only, not migrated), so that what was asked, a COMMIT included, was not done.
  */
-export type ErrorKind = "duplicate" | "contention" | "unavailable" | "other";
+export type ErrorKind = "duplicate" | "contention" | "unavailable" | "refused" | "other";
 
 export interface Engine {
   readonly kind: "sqlite" | "mysql" | "postgres";
@@ -21,8 +22,6 @@ export interface Engine {
   /** Begins a transaction that sees one moment and writes nothing. */
   readonly beginSnapshot: readonly string[];
   errorKind(error: unknown): ErrorKind;
-  /** Whether a COMMIT that failed like this surely had no effect; where it is absent, that is never known. */
-  readonly refusedCommit?: (error: unknown) => boolean;
   /** Of `writer` and `reader`. */
   readonly pools: readonly SessionPool[];
   /** Whether the database answers at all; undefined where there is no connection that could fail. */

@@ -60,7 +60,6 @@ export function sqliteEngine(writers: SessionPool, readers: SessionPool): Engine
     beginWrite: ["begin immediate"],
     beginSnapshot: ["begin"],
     errorKind: sqliteErrorKind,
-    refusedCommit: isRefusedCommit,
     pools: [...new Set([writers, readers])],
     // A file answers or refuses, each statement for itself.
     probe: undefined,
@@ -126,7 +125,7 @@ class SqliteSession implements Session {
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec("rollback");
       // Locked by another is no reason to give up.
-      if (isRefusedCommit(error)) throw error;
+      if (sqliteErrorKind(error) === "refused") throw error;
     }
   }
 
@@ -153,12 +152,6 @@ class SqliteSession implements Session {
   }
 }
 
-/** READONLY and FULL: nothing of the transaction is in the file, and it is rolled back. */
-function isRefusedCommit(error: unknown): boolean {
-  if (!(error instanceof Error) || !("errcode" in error) || typeof error.errcode !== "number") return false;
-  return [8, 13].includes(error.errcode & 0xff);
-}
-
 /** By SQLite's result codes (https://sqlite.org/rescode.html). */
 function sqliteErrorKind(error: unknown): ErrorKind {
   if (error instanceof ConnectionLostError) return "unavailable";
@@ -171,9 +164,10 @@ function sqliteErrorKind(error: unknown): ErrorKind {
     case 6: // LOCKED
       return "contention";
     case 8: // READONLY
+    case 13: // FULL
+      return "refused";
     case 10: // IOERR
     case 11: // CORRUPT
-    case 13: // FULL
     case 14: // CANTOPEN
     case 26: // NOTADB
       return "unavailable";
