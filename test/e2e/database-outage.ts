@@ -134,7 +134,8 @@ export function testDatabaseOutage(engine: ServerEngine, name: string): void {
     await work.ok("git push -q $ONE HEAD:refs/heads/new");
     await assertReplicas(cluster, "start");
     const log = cluster.log("controller-1");
-    assert.equal(log.split("waiting for the metadata store").length - 1, 1, "told once");
+    // Once more at most: when it answers, and is not ready.
+    assert.ok(log.split("waiting for the metadata store").length - 1 <= 2, "not told each time");
     assert.doesNotMatch(log, /repository server is dead/);
   });
 }
