@@ -173,8 +173,9 @@ export class Repositories {
     if (ifUses !== undefined && ifUses !== this.uses(id))
       throw new GitmeshError("replica-in-use", `${id} was worked on meanwhile`);
     const directory = this.directoryOf(id);
-    // Nobody opens it any more: what a killed process left in it goes now.
+    // Nobody opens it any more: what a killed process left in it goes now, and does not come back by a power loss.
     await this.open(id).catch(() => {});
+    await syncDirectory(join(directory, "objects")).catch(() => {});
     this.#opening.delete(id);
     this.#records.delete(id);
     if (!(await exists(directory))) return;

@@ -37,7 +37,8 @@ async function script(recorder: Recorder): Promise<void> {
   const [killed] = await cluster.replicaDirectories("a/b").then((directories) => [...directories.keys()]);
   if (killed === undefined) throw new Error("no replica");
   cluster.pause(killed);
-  await push({ "refs/heads/while-dead": third });
+  // Also refs that it has as files: what it has of them must not come back.
+  await push({ "refs/heads/while-dead": third, "refs/heads/new/y": third, "refs/heads/deep": null });
   await cluster.kill(killed);
   await cluster.waitReady("a/b", 3, slowMs);
 
