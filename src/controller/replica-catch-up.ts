@@ -5,7 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
-import { nodePaths } from "../protocol/node-api.ts";
+import { hashOfRefs, nodePaths } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
 import type { ReplicaApplier } from "./apply.ts";
@@ -25,10 +25,14 @@ export interface ReplicaCatchUpDependencies {
 
 /** A replica that is not READY after so many fetches is visited again later. */
 const roundsMax = 4;
+/** A node that could not fill a replica so often in a row is asked whether what is on its disk is sound. */
+const failuresMax = 2;
 
 export class ReplicaCatchUp {
   readonly #deps: ReplicaCatchUpDependencies;
   #turn = 0;
+  /** Catch-ups in a row that failed on the replica's own node, by repository and node. */
+  readonly #failures = new Map<string, number>();
 
   constructor(deps: ReplicaCatchUpDependencies) {
     this.#deps = deps;
@@ -51,7 +55,12 @@ export class ReplicaCatchUp {
       // Read after the replica became PREPARING: whatever is committed from here on is staged to it, or noted as missed.
       const { generation, refs } = await store.readRefs(repositoryId);
       crashPoint("repair.filling");
-      await this.#fetch(found, nodeId, generation, refs, signal);
+      const failure = await this.#fetch(found, nodeId, generation, refs, signal);
+      if (failure !== undefined) {
+        await this.#afterFailure(repositoryId, nodeId, generation, refs, signal);
+        throw new Error(failure);
+      }
+      this.#failures.delete(`${repositoryId} ${nodeId}`);
       crashPoint("repair.filled");
       await this.#deps.applier.applyFromLog(repositoryId, nodeId, generation);
       if (await store.promoteReplica(repositoryId, nodeId, generation, clock.nowMs())) {
@@ -77,13 +86,40 @@ export class ReplicaCatchUp {
     return true;
   }
 
+  /**
+   * A copy with rotten objects can keep git from filling it, and only READY ones are scrubbed. Found damaged, it is moved
+   * aside by the next visit.
+   */
+  async #afterFailure(
+    repositoryId: string,
+    nodeId: string,
+    generation: number,
+    refs: readonly StoredRef[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { membership, nodeClient, store, clock, log } = this.#deps;
+    const key = `${repositoryId} ${nodeId}`;
+    const failures = (this.#failures.get(key) ?? 0) + 1;
+    this.#failures.set(key, failures);
+    const node = membership.get(nodeId);
+    if (failures < failuresMax || node === undefined) return;
+    this.#failures.delete(key);
+    const request = { generation, refsHash: hashOfRefs(pairs(refs)), objects: true };
+    const result = await nodeClient.verify(node.url, repositoryId, request, signal);
+    if (result.kind !== "verified" || result.problems.length === 0) return;
+    const reason = `damaged: ${result.problems.join("; ")}`.slice(0, 1000);
+    const outcome = await store.markDamaged(repositoryId, nodeId, reason, clock.nowMs(), { byHand: false });
+    log.error({ repositoryId, nodeId, reason, outcome }, "a replica that cannot be filled is damaged");
+  }
+
+  /** Undefined when it worked; what the replica's node says when it did not. Throws when that node does not answer. */
   async #fetch(
     { repository, replicas }: RepositoryWithReplicas,
     nodeId: string,
     generation: number,
     refs: readonly StoredRef[],
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<string | undefined> {
     const { nodeClient, membership, log } = this.#deps;
     const node = membership.get(nodeId);
     const others = replicas.filter((replica) => replica.nodeId !== nodeId);
@@ -105,7 +141,7 @@ export class ReplicaCatchUp {
     const release = source === undefined ? () => {} : membership.track(source.nodeId);
     try {
       const result = await nodeClient.catchUp(node.url, header, pairs(refs), () => {}, signal);
-      if (result.kind !== "caught-up") throw new Error(result.message);
+      return result.kind === "caught-up" ? undefined : result.message;
     } catch (error) {
       if (error instanceof NodeCallError && error.unreachable && !signal.aborted)
         membership.reportFailure(nodeId, error);
