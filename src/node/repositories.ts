@@ -171,6 +171,8 @@ export class Repositories {
     if (ifUnusedMs !== undefined && sinceMs < ifUnusedMs)
       throw new GitmeshError("replica-in-use", `${id} was worked on meanwhile`);
     const directory = this.directoryOf(id);
+    // Nobody opens it any more: what a killed process left in it goes now.
+    await this.open(id).catch(() => {});
     this.#opening.delete(id);
     this.#records.delete(id);
     if (!(await exists(directory))) return;

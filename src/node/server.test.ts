@@ -166,6 +166,7 @@ test("stage, apply, fetch", async () => {
     kind: "staged",
     tips: [{ type: "commit" }],
     packBytes: packOf(first).length,
+    generation: 0,
   });
   assert.equal(refs(id), "");
   const applied = await call("POST", `/${id}/_apply`, {
@@ -245,6 +246,7 @@ test("a bad pack is the client's fault and leaves nothing", async () => {
     kind: "staged",
     tips: [{ type: "missing" }],
     packBytes: pack.length,
+    generation: 0,
   });
   const lacking = await stage(id, thin, oid);
   assert.ok(

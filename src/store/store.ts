@@ -6,6 +6,7 @@
  * given by the caller. Repository ids and node ids are UUIDs (v7) in text form.
  */
 import type { RefName, ObjectId } from "../protocol/ref-name.ts";
+import type { VerificationStore } from "./verification.ts";
 
 export type ObjectFormat = "sha1" | "sha256";
 
@@ -23,7 +24,7 @@ export interface Repository {
   readonly denyDeletes: boolean;
   readonly denyNonFastForwards: boolean;
   readonly generation: number;
-  /** The latest generation that a copy was seen at when the store was behind it; -1 when it is not. */
+  /** The latest generation that a copy was seen at, when the store is behind it; -1 otherwise. */
   readonly aheadGeneration: number;
   readonly createdMs: number;
   /** Of the last committed push; -1 before the first. */
@@ -229,48 +230,21 @@ export interface Heartbeat {
   readonly suspects?: { readonly repositoryIds: readonly string[]; readonly verifiedBeforeMs: number } | undefined;
 }
 
-/** `verifiedMs` of a replica that somebody wants verified now. */
-export const verificationAsked = -2;
-
-/** A READY replica whose turn it is to be verified. */
-export interface NextToVerify {
-  readonly repositoryId: string;
-  readonly verifiedMs: number;
-}
-
-export interface VerificationProgress {
-  /** READY replicas. */
-  readonly ready: number;
-  /** Of these, verified since. */
-  readonly verified: number;
-  /** The longest ago; -1: one was never verified, or there is none. */
-  readonly oldestMs: number;
-}
-
-/**
- * marked: it is STALE and to be filled anew. only-copy: there is no other READY one, so it stays what it was, with the
- * reason. gone: there is no such replica, or it is a person's affair.
- */
-export type DamageOutcome = "marked" | "only-copy" | "gone";
-
 /** Refs that a person decided to take over from the replicas. */
 export interface RefAdoption {
   readonly repositoryId: string;
   readonly adoptionId: string;
   /** undefined: the store does not have the repository, and `create` says what it shall be. */
   readonly expectedGeneration: number | undefined;
-  readonly create: {
-    readonly name: string;
-    readonly objectFormat: ObjectFormat;
-    readonly defaultBranch: RefName;
-    readonly replicasWanted: number;
-  };
+  readonly create: Pick<NewRepository, "name" | "objectFormat" | "defaultBranch" | "replicasWanted">;
   /** Above every generation that was seen. */
   readonly generation: number;
   /** From the stored refs to the adopted ones. */
   readonly changes: readonly RefChange[];
-  /** Nodes with a copy: they get a replica if they have none. */
+  /** Nodes with a copy to believe: they get a replica if they have none. */
   readonly nodeIds: readonly string[];
+  /** Nodes whose copy disagrees: to be moved aside and filled anew. */
+  readonly refillNodeIds: readonly string[];
   readonly nowMs: number;
 }
 
@@ -281,7 +255,7 @@ export interface Lease {
   readonly expiresMs: number;
 }
 
-export interface Store {
+export interface Store extends VerificationStore {
   /** For people: "SQLite", "MariaDB", "MySQL", "PostgreSQL". */
   readonly engine: string;
   /** Runs what is missing of the schema; safe when several controllers start at once. */
@@ -346,35 +320,6 @@ export interface Store {
   /** For people: why a STALE or PREPARING replica is not READY yet. */
   noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void>;
 
-  // Verification
-  /** A READY replica was found sound. */
-  recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
-  /** The replicas of this node are to be verified next, those that were verified since `verifiedBeforeMs` excepted. */
-  requestVerification(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void>;
-  /** The node's READY replica that was verified the longest ago, if that was before this. */
-  nextToVerify(
-    nodeId: string,
-    verifiedBeforeMs: number,
-    exceptRepositoryIds: readonly string[],
-  ): Promise<NextToVerify | undefined>;
-  verificationProgress(sinceMs: number): Promise<VerificationProgress>;
-  /**
-   * A replica is damaged: in a transaction that holds the repository's row, it becomes STALE with nothing that it is
-   * believed to have, if another is READY. `byHand`: a person wants it filled anew, also when it is QUARANTINED.
-   */
-  markDamaged(
-    repositoryId: string,
-    nodeId: string,
-    reason: string,
-    nowMs: number,
-    options: { readonly byHand: boolean },
-  ): Promise<DamageOutcome>;
-  /**
-   * The copy on the node was moved aside just now: if there is a replica, it is STALE with nothing, and what it gets from
-   * here on counts again.
-   */
-  recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
-
   // Nodes
   /**
    * Takes a node in. A replica whose inventory is missing or older than what it had confirmed becomes STALE. A node
@@ -389,14 +334,11 @@ export interface Store {
   removeNode(id: string): Promise<void>;
 
   // Recovery
-  /**
-   * A copy on this node is at `generation`. If that is later than the store's, the replica becomes QUARANTINED, nothing is
-   * committed any more until the refs are adopted, and the answer is true.
-   */
+  /** A copy is at `generation`. True if that is later than the store's: QUARANTINED, and no more commits until adopted. */
   noteAhead(repositoryId: string, nodeId: string, generation: number, nowMs: number): Promise<boolean>;
   /** Repositories whose replicas were seen ahead of the store. */
   listBehind(): Promise<readonly RepositoryWithReplicas[]>;
-  /** Those of these ids that are neither a repository's nor a deleted one's. */
+  /** Ids of neither a repository nor a deleted one. */
   unknownRepositories(repositoryIds: readonly string[]): Promise<readonly string[]>;
   /** False when the repository is not as expected any more. All its replicas are STALE then. Throws "repository-exists". */
   adoptRepository(adoption: RefAdoption): Promise<boolean>;

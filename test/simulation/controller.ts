@@ -2,7 +2,7 @@
  * A controller as src/controller/server.ts puts it together, on the simulated database, network and clock, without its
  * HTTP routes: what they do before and after the parts is done here.
  */
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { GitmeshError, type ErrorCode } from "../../src/base/errors.ts";
 import { writeQuorumOf, type ControllerSettings } from "../../src/base/settings.ts";
 import { ReplicaApplier } from "../../src/controller/apply.ts";
@@ -43,7 +43,7 @@ export interface ControllerOptions {
   readonly random: Random;
   /** How fast its clock goes. */
   readonly clockRate: number;
-  nodeAt(url: string): SimulatedNode | undefined;
+  readonly nodeAt: (url: string) => SimulatedNode | undefined;
 }
 
 export interface PushCommand {

@@ -189,7 +189,7 @@ class SimulatedSession implements Session {
         this.#soon(() => {
           this.#process.deliver(this.#incarnation, () => {
             if (breaks) reject(new ConnectionLostError("connection reset"));
-            else if ("error" in outcome) reject(outcome.error as Error);
+            else if ("error" in outcome) reject(outcome.error);
             else resolve(outcome.result);
           });
         });

@@ -118,7 +118,7 @@ export class Network {
       handler(remote.signal).then(
         (value) => answer("done", () => resolve(value)),
         (error: unknown) =>
-          answer(`refused (${error instanceof Error ? error.message : String(error)})`, () => reject(error as Error)),
+          answer(`refused (${error instanceof Error ? error.message : String(error)})`, () => reject(error)),
       );
     };
     const reset = (): void => {

@@ -11,7 +11,7 @@ export interface NodeClientOptions {
   readonly process: Process;
   readonly network: Network;
   readonly idleMs: number;
-  nodeAt(url: string): SimulatedNode | undefined;
+  readonly nodeAt: (url: string) => SimulatedNode | undefined;
 }
 
 export function simulatedNodeClient({ process, network, idleMs, nodeAt }: NodeClientOptions): NodeClient {
@@ -41,8 +41,10 @@ export function simulatedNodeClient({ process, network, idleMs, nodeAt }: NodeCl
       call(url, "verify", { idleMs, signal }, async (node) => node.verify(id, request)),
     inspect: async () => Promise.reject(new Error("not simulated")),
     replicaStatus: async () => Promise.reject(new Error("not simulated")),
-    apply: (url, id, request, timeoutMs = idleMs) =>
-      call(url, `apply ${request.base} to ${request.generation}`, { timeoutMs }, (node) => node.apply(id, request)),
+    apply: (url, id, request, timeoutMs) =>
+      call(url, `apply ${request.base} to ${request.generation}`, { timeoutMs: timeoutMs ?? idleMs }, (node) =>
+        node.apply(id, request),
+      ),
     stage(url, id, header): StageCall {
       const chunks: Uint8Array[] = [];
       const abort = new AbortController();

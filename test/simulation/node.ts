@@ -33,7 +33,7 @@ export interface NodeWorld {
   readonly objects: Objects;
   readonly random: Random;
   /** The node that has this URL. */
-  nodeAt(url: string): SimulatedNode | undefined;
+  readonly nodeAt: (url: string) => SimulatedNode | undefined;
 }
 
 export type ApplyAnswer = { readonly kind: "applied" | "behind"; readonly generation: number };

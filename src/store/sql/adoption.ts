@@ -99,7 +99,7 @@ export class Adoptions {
   }
 
   async #adopt(trx: Executor, adoption: RefAdoption): Promise<boolean> {
-    const { repositoryId, expectedGeneration, generation, changes, nodeIds, nowMs } = adoption;
+    const { repositoryId, expectedGeneration, generation, changes, nodeIds, refillNodeIds, nowMs } = adoption;
     const repository = await lockRepository(this.#database, trx, repositoryId);
     if (repository?.generation !== expectedGeneration) return false;
     if (repository === undefined) {
@@ -130,6 +130,14 @@ export class Adoptions {
       verified_ms: -1,
     };
     await trx.updateTable("replicas").set(stale).where("repository_id", "=", repositoryId).execute();
+    if (refillNodeIds.length > 0) {
+      await trx
+        .updateTable("replicas")
+        .set({ damaged: 1 })
+        .where("repository_id", "=", repositoryId)
+        .where("node_id", "in", refillNodeIds)
+        .execute();
+    }
     const rows = await trx
       .selectFrom("replicas")
       .select(["node_id", "position"])

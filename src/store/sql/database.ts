@@ -33,6 +33,8 @@ const contentionMs = 15_000;
 const pauseMinMs = 2;
 const pauseMaxMs = 50;
 const unavailablePauseMs = 100;
+/** Far longer than an outcome is ever asked for, whatever the clocks of the controllers say. */
+const operationKeepMs = 7 * 86_400_000;
 /** Finished operations whose ids are removed by one later transaction. */
 const finishedMax = 100;
 
@@ -107,6 +109,12 @@ export class Database {
   /** Whether a statement failed because a unique key is taken. */
   isDuplicate(error: unknown): boolean {
     return this.engine.errorKind(error) === "duplicate";
+  }
+
+  /** Removes what processes that ended left in `operations`. */
+  async forgetOperations(): Promise<void> {
+    const before = this.#clock.nowMs() - operationKeepMs;
+    await this.statement((db) => db.deleteFrom("operations").where("begun_ms", "<", before).execute());
   }
 
   async close(): Promise<void> {

@@ -4,11 +4,9 @@ import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/log.ts";
 import type {
   CommitOutcome,
-  DamageOutcome,
   Heartbeat,
   Lease,
   NewRepository,
-  NextToVerify,
   NodeRecord,
   NodeRegistration,
   RefAdoption,
@@ -24,8 +22,8 @@ import type {
   RepositoryQuery,
   RepositoryWithReplicas,
   Store,
-  VerificationProgress,
 } from "../store.ts";
+import type { DamageOutcome, NextToVerify, VerificationProgress } from "../verification.ts";
 import { Adoptions } from "./adoption.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import type { Engine } from "./engine.ts";
@@ -78,8 +76,9 @@ export class SqlStore implements Store {
     return this.#database.engine.name;
   }
 
-  migrate(): Promise<void> {
-    return migrate(this.#database, this.#clock, this.#log);
+  async migrate(): Promise<void> {
+    await migrate(this.#database, this.#clock, this.#log);
+    await this.#database.forgetOperations();
   }
 
   async ping(): Promise<void> {

@@ -1,6 +1,11 @@
 /** What is known of the soundness of replicas: when they were verified, which are damaged, which is next. */
 import { sql } from "kysely";
-import { verificationAsked, type DamageOutcome, type NextToVerify, type VerificationProgress } from "../store.ts";
+import {
+  verificationAsked,
+  type DamageOutcome,
+  type NextToVerify,
+  type VerificationProgress,
+} from "../verification.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";

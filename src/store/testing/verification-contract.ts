@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { v7 as uuid } from "uuid";
-import { verificationAsked, type Store } from "../store.ts";
+import type { Store } from "../store.ts";
+import { verificationAsked } from "../verification.ts";
 import { change, commitOf, committed, oid, registrationOf, repositoryIn, replicaIn } from "./fixtures.ts";
 
 const byScrub = { byHand: false };
