@@ -89,11 +89,18 @@ export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDepe
       const nowMs = clock.nowMs();
       const { suspects = [], ...heartbeat } = body;
       const verifiedBeforeMs = nowMs - suspectAgainMs;
-      const known = await store.recordHeartbeat({
-        ...heartbeat,
-        nowMs,
-        suspects: { repositoryIds: suspects, verifiedBeforeMs },
-      });
+      let known: boolean;
+      try {
+        known = await store.recordHeartbeat({
+          ...heartbeat,
+          nowMs,
+          suspects: { repositoryIds: suspects, verifiedBeforeMs },
+        });
+      } catch (error) {
+        // A store that can be read but not written must not make the nodes look dead.
+        membership.heard(body.id);
+        throw error;
+      }
       if (!known) return { register: true };
       membership.heard(body.id);
       return { register: false, heartbeatMs: nowMs };

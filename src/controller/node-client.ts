@@ -105,7 +105,7 @@ export class HttpNodeClient {
     await this.#json("PATCH", nodeUrl, nodePaths.replica(description.id), description);
   }
 
-  /** Moves a replica's directory aside; none is fine. With `ifUnusedMs`, "replica-in-use" refuses it. */
+  /** Moves a replica's directory aside; none is fine. With `ifUses`, "replica-in-use" refuses it. */
   async retireReplica(nodeUrl: string, repositoryId: string, request: RetireRequest): Promise<void> {
     await this.#json("POST", nodeUrl, nodePaths.retire(repositoryId), request);
   }

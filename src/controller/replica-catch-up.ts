@@ -7,9 +7,11 @@ import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import { hashOfRefs, nodePaths } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
-import type { RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
+import type { Replica, RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
 import type { ReplicaApplier } from "./apply.ts";
+import type { ClusterNode } from "./cluster-node.ts";
 import type { Membership } from "./membership.ts";
+import { moveAside } from "./moving-aside.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
 import { routeRead } from "./router.ts";
@@ -23,16 +25,14 @@ export interface ReplicaCatchUpDependencies {
   readonly log: Logger;
 }
 
+/** How long a damaged replica waits for another to become complete before it is asked to prove that it is whole itself. */
+const damagedWaitMs = 60_000;
 /** A replica that is not READY after so many fetches is visited again later. */
 const roundsMax = 4;
-/** A node that could not fill a replica so often in a row is asked whether what is on its disk is sound. */
-const failuresMax = 2;
 
 export class ReplicaCatchUp {
   readonly #deps: ReplicaCatchUpDependencies;
   #turn = 0;
-  /** Catch-ups in a row that failed on the replica's own node, by repository and node. */
-  readonly #failures = new Map<string, number>();
 
   constructor(deps: ReplicaCatchUpDependencies) {
     this.#deps = deps;
@@ -50,17 +50,15 @@ export class ReplicaCatchUp {
       const replica = found?.replicas.find((candidate) => candidate.nodeId === nodeId);
       if (found === undefined || replica === undefined) return;
       if (replica.state === "READY" || replica.state === "QUARANTINED") return;
-      if (replica.damaged && (await this.#moveDamagedAside(found, nodeId))) continue;
+      if (replica.damaged) {
+        if (await this.#moveDamagedAside(found, nodeId)) continue;
+        if (this.#anotherMayCome(found, replica)) throw new Error("no other replica to fill it from is complete yet");
+      }
       if (replica.state === "STALE" && !(await store.beginCatchUp(repositoryId, nodeId, clock.nowMs()))) continue;
       // Read after the replica became PREPARING: whatever is committed from here on is staged to it, or noted as missed.
       const { generation, refs } = await store.readRefs(repositoryId);
       crashPoint("repair.filling");
-      const failure = await this.#fetch(found, nodeId, generation, refs, signal);
-      if (failure !== undefined) {
-        await this.#afterFailure(repositoryId, nodeId, generation, refs, signal);
-        throw new Error(failure);
-      }
-      this.#failures.delete(`${repositoryId} ${nodeId}`);
+      await this.#fetch(found, nodeId, generation, refs, signal);
       crashPoint("repair.filled");
       await this.#deps.applier.applyFromLog(repositoryId, nodeId, generation);
       if (await store.promoteReplica(repositoryId, nodeId, generation, clock.nowMs())) {
@@ -81,45 +79,48 @@ export class ReplicaCatchUp {
     const node = membership.get(nodeId);
     const others = replicas.filter((replica) => replica.nodeId !== nodeId);
     if (node === undefined || routeRead(others, membership.nodes(), 0).candidates.length === 0) return false;
-    await nodeClient.retireReplica(node.url, repository.id, { reason: "damaged" });
-    await store.recordMovedAside(repository.id, nodeId, clock.nowMs());
+    const isUnwanted = async (): Promise<boolean> => {
+      const found = await store.getRepository(repository.id);
+      return found?.replicas.some((replica) => replica.nodeId === nodeId && replica.damaged) === true;
+    };
+    const copy = { url: node.url, repositoryId: repository.id, reason: "damaged", isUnwanted };
+    if (await moveAside(nodeClient, copy)) await store.recordMovedAside(repository.id, nodeId, clock.nowMs());
     return true;
   }
 
-  /**
-   * A copy with rotten objects can keep git from filling it, and only READY ones are scrubbed. Found damaged, it is moved
-   * aside by the next visit.
-   */
-  async #afterFailure(
-    repositoryId: string,
-    nodeId: string,
-    generation: number,
-    refs: readonly StoredRef[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { membership, nodeClient, store, clock, log } = this.#deps;
-    const key = `${repositoryId} ${nodeId}`;
-    const failures = (this.#failures.get(key) ?? 0) + 1;
-    this.#failures.set(key, failures);
-    const node = membership.get(nodeId);
-    if (failures < failuresMax || node === undefined) return;
-    this.#failures.delete(key);
-    const request = { generation, refsHash: hashOfRefs(pairs(refs)), objects: true };
+  /** Others are being filled or proved complete just now: what is in a damaged copy is not used before that had its time. */
+  #anotherMayCome({ replicas }: RepositoryWithReplicas, { nodeId, stateSinceMs }: Replica): boolean {
+    const { membership, clock } = this.#deps;
+    return (
+      clock.nowMs() - stateSinceMs < damagedWaitMs &&
+      replicas.some(
+        (other) =>
+          other.nodeId !== nodeId &&
+          !other.damaged &&
+          other.state !== "QUARANTINED" &&
+          membership.get(other.nodeId)?.alive === true,
+      )
+    );
+  }
+
+  /** A copy that cannot be filled up may be damaged itself: then it is to be filled anew the next time. */
+  async #judgeCopy(repositoryId: string, node: ClusterNode, signal: AbortSignal): Promise<void> {
+    const { nodeClient, store, clock, log } = this.#deps;
+    const request = { generation: 0, refsHash: hashOfRefs([]), objects: true };
     const result = await nodeClient.verify(node.url, repositoryId, request, signal);
     if (result.kind !== "verified" || result.problems.length === 0) return;
     const reason = `damaged: ${result.problems.join("; ")}`.slice(0, 1000);
-    const outcome = await store.markDamaged(repositoryId, nodeId, reason, clock.nowMs(), { byHand: false });
-    log.error({ repositoryId, nodeId, reason, outcome }, "a replica that cannot be filled is damaged");
+    const outcome = await store.markDamaged(repositoryId, node.id, reason, clock.nowMs(), { byHand: false });
+    log.error({ repositoryId, nodeId: node.id, reason, outcome }, "a replica that cannot catch up is damaged");
   }
 
-  /** Undefined when it worked; what the replica's node says when it did not. Throws when that node does not answer. */
   async #fetch(
     { repository, replicas }: RepositoryWithReplicas,
     nodeId: string,
     generation: number,
     refs: readonly StoredRef[],
     signal: AbortSignal,
-  ): Promise<string | undefined> {
+  ): Promise<void> {
     const { nodeClient, membership, log } = this.#deps;
     const node = membership.get(nodeId);
     const others = replicas.filter((replica) => replica.nodeId !== nodeId);
@@ -141,7 +142,9 @@ export class ReplicaCatchUp {
     const release = source === undefined ? () => {} : membership.track(source.nodeId);
     try {
       const result = await nodeClient.catchUp(node.url, header, pairs(refs), () => {}, signal);
-      return result.kind === "caught-up" ? undefined : result.message;
+      if (result.kind === "caught-up") return;
+      if (source !== undefined) await this.#judgeCopy(id, node, signal);
+      throw new Error(result.message);
     } catch (error) {
       if (error instanceof NodeCallError && error.unreachable && !signal.aborted)
         membership.reportFailure(nodeId, error);

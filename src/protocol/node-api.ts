@@ -66,13 +66,15 @@ export const replicaStatusSchema = z.object({
   /** Recorded generation; -1 when the directory holds no complete state yet. */
   generation: z.int().min(-1),
   sizeBytes: z.int().min(0),
+  /** Another with each use of the replica: pushes, applies, catch-ups, starts of the server. */
+  uses: z.string().max(100),
 });
 export type ReplicaStatus = z.infer<typeof replicaStatusSchema>;
 
 export const retireRequestSchema = z.object({
   reason: z.string().max(200),
-  /** Only if nothing used the replica for so long: who found it surplus did not know of a use just now. */
-  ifUnusedMs: z.int().min(0).optional(),
+  /** Only if its `uses` (replicaStatus) are still these: who found it unwanted knew of no later use. */
+  ifUses: z.string().max(100).optional(),
 });
 export type RetireRequest = z.infer<typeof retireRequestSchema>;
 /** What is on the disk, whether or not the store knows it; `name` and `defaultBranch` are "" where they cannot be read. */

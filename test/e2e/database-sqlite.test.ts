@@ -103,7 +103,9 @@ test(
     remount("ro");
     cluster.servers.start("controller-1");
     await waitFor(() => cluster.servers.ended().includes("controller-1"), { what: "the controller to give up" });
-    assert.match(cluster.log("controller-1").trim().split("\n").at(-1) ?? "", /SQLite database .*gitmesh\.sqlite/);
+    // The sentence, and what to do about it.
+    const said = cluster.log("controller-1").trim().split("\n").slice(-2).join("\n");
+    assert.match(said, /^cannot open the SQLite database .*gitmesh\.sqlite: attempt to write a readonly database\n/);
     remount("rw");
     await cluster.kill("controller-1");
     await cluster.start("controller-1");

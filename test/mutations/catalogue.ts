@@ -136,8 +136,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "a damaged copy is used to fill itself",
     file: "src/controller/replica-catch-up.ts",
-    find: "if (replica.damaged && (await this.#moveDamagedAside(found, nodeId))) continue;",
-    replace: "",
+    find: "if (replica.damaged) {",
+    replace: "if (replica.nodeId === undefined) {",
     test: "src/controller/scrub.test.ts",
   },
   {
@@ -230,5 +230,65 @@ export const mutations: readonly Mutation[] = [
     find: "staleReads ? new LRUCache({ max: rememberedMax }) : undefined",
     replace: "new LRUCache({ max: rememberedMax })",
     test: "src/controller/known-repositories.test.ts",
+  },
+  {
+    name: "a staged pack is not fsynced",
+    file: "src/node/git-environment.ts",
+    find: '"core.fsync": "loose-object,pack,pack-metadata,commit-graph,reference",',
+    replace: '"core.fsync": "loose-object,pack-metadata,commit-graph,reference",',
+    test: "test/power-loss/power-loss.test.ts",
+  },
+  {
+    name: "the directory of a staged pack is not fsynced",
+    file: "src/node/quarantine.ts",
+    find: "    await syncDirectory(this.#packs);\n",
+    replace: "",
+    test: "test/power-loss/power-loss.test.ts",
+  },
+  {
+    name: "the directory of a renamed file is not fsynced",
+    file: "src/node/durable-file.ts",
+    find: "await syncDirectory(dirname(path));",
+    replace: "void dirname(path);",
+    test: "test/power-loss/power-loss.test.ts",
+  },
+  {
+    name: "refs that a catch-up set are not fsynced",
+    file: "src/node/ref-updates.ts",
+    find: 'await syncDirectories(directory, ["", ...(await refDirectories(directory))]);',
+    replace: "await refDirectories(directory);",
+    test: "test/power-loss/power-loss.test.ts",
+  },
+  {
+    name: "the embedded store does not wait for the disk",
+    file: "src/store/sql/sqlite.ts",
+    find: "pragma synchronous = full;",
+    replace: "pragma synchronous = normal;",
+    test: "test/power-loss/power-loss.test.ts",
+  },
+  {
+    name: "the quorum is off by one",
+    file: "src/controller/receive-pack.ts",
+    find: "const writeQuorum = writeQuorumOf(repository.replicasWanted, settings.writeQuorum);",
+    replace: "const writeQuorum = Math.max(1, writeQuorumOf(repository.replicasWanted, settings.writeQuorum) - 1);",
+    test: "test/simulation/simulation.test.ts",
+  },
+  {
+    name: "answered before the commit",
+    file: "src/controller/receive-pack.ts",
+    find: "    let outcome: CommitOutcome;\n    try {\n",
+    replace:
+      "    let outcome: CommitOutcome;\n    void this.#deps.store.commitRefs({ repositoryId: repository.id, pushId, atomic: request.atomic, " +
+      "changes: admitted.changes, stagedNodeIds, writeQuorum, committedMs: this.#deps.clock.nowMs() }).catch(() => {});\n" +
+      '    if (pushId !== "") return { unpack: "ok", results: admitted.changes.map(({ name }) => ({ name, refusal: undefined })) };\n' +
+      "    try {\n",
+    test: "test/simulation/simulation.test.ts",
+  },
+  {
+    name: "what a node missed of a change is never found",
+    file: "src/controller/server.ts",
+    find: "scrub, copies, inventory, orphans]",
+    replace: "scrub, copies, orphans]",
+    test: "test/e2e/crash-points-repositories.test.ts",
   },
 ];

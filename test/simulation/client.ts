@@ -85,7 +85,7 @@ export class Client {
     const invoked = history.now();
     try {
       const { found, refs } = await this.#call("read", async (controller) => {
-        const found = await controller.find(name);
+        const found = await controller.find(name, "read");
         const refs = await controller.read(found);
         invariants.checkRead(found.repository.id, refs, invoked);
         return { found, refs };
@@ -101,9 +101,9 @@ export class Client {
   async #clone(name: string): Promise<void> {
     try {
       await this.#call("clone", async (controller) => {
-        const found = await controller.find(name);
+        const found = await controller.find(name, "read");
         const wants = new Set((await controller.read(found)).values());
-        if (wants.size > 0) await controller.fetch(await controller.find(name), [...wants]);
+        if (wants.size > 0) await controller.fetch(await controller.find(name, "read"), [...wants]);
       });
     } catch {
       // Nothing is promised while things are broken.
@@ -136,7 +136,7 @@ export class Client {
     const what = `push ${push.commands.map(textOf).join(" ")}${push.atomic ? " atomic" : ""}`;
     try {
       report = await this.#call(what, async (controller) => {
-        const found = await controller.find(name);
+        const found = await controller.find(name, "write");
         asked.found = found;
         const answer = await controller.push(found, push);
         const accepted = push.commands.filter((command) => isAccepted(answer, command));
@@ -223,7 +223,7 @@ export class Client {
       await this.#call(`${kind} ${name}`, async (controller) => {
         const replicas = random.pick(this.#options.replicaCounts);
         if (kind === "create") return controller.create(fresh, replicas);
-        const found = await controller.find(name);
+        const found = await controller.find(name, "write");
         switch (kind) {
           case "delete":
             // One is always to be there.

@@ -7,6 +7,7 @@ import { GitmeshError, type ErrorCode } from "../../src/base/errors.ts";
 import { writeQuorumOf, type ControllerSettings } from "../../src/base/settings.ts";
 import { ReplicaApplier } from "../../src/controller/apply.ts";
 import { Copies } from "../../src/controller/copies.ts";
+import { KnownRepositories } from "../../src/controller/known-repositories.ts";
 import { LeaseKeeper } from "../../src/controller/lease.ts";
 import { Membership } from "../../src/controller/membership.ts";
 import { NodeInventory } from "../../src/controller/node-inventory.ts";
@@ -77,6 +78,7 @@ export class SimulatedController {
   readonly #settings: ControllerSettings;
   readonly #store: Store;
   readonly #membership: Membership;
+  readonly #repositories: KnownRepositories;
   readonly #snapshots: RefSnapshots;
   readonly #uploadPack: UploadPack;
   readonly #receivePack: ReceivePack;
@@ -90,7 +92,7 @@ export class SimulatedController {
     const { process, settings, network, nodeAt } = options;
     const clock = new ProcessClock(process, options.random, options.clockRate);
     const log = traceLog(process);
-    const store = options.database.openStore(process, options.link, clock, options.random);
+    const store = options.database.openStore(process, options.link, clock, options.random, () => snapshots.clear());
     const nodeClient = simulatedNodeClient({ process, network, idleMs: settings.nodeIdleMs, nodeAt });
     const { heartbeatIntervalMs, nodeTimeoutMs, repairIntervalMs, leaseMs } = settings;
     const membership = new Membership({ store, clock, log, heartbeatIntervalMs, nodeTimeoutMs });
@@ -116,6 +118,7 @@ export class SimulatedController {
     this.#clock = clock;
     this.#settings = settings;
     this.#store = store;
+    this.#repositories = new KnownRepositories(store, settings.staleReads);
     this.#membership = membership;
     this.#snapshots = snapshots;
   }
@@ -146,13 +149,14 @@ export class SimulatedController {
     return outcome;
   }
 
-  async heartbeat(body: HeartbeatRequest): Promise<{ readonly register: boolean }> {
+  async heartbeat(body: HeartbeatRequest): Promise<{ readonly register: boolean; readonly heartbeatMs?: number }> {
     const nowMs = this.#clock.nowMs();
     const { suspects: repositoryIds = [], ...heartbeat } = body;
     const suspects = { repositoryIds, verifiedBeforeMs: nowMs - suspectAgainMs };
     const known = await this.#store.recordHeartbeat({ ...heartbeat, nowMs, suspects });
-    if (known) this.#membership.heard(body.id);
-    return { register: !known };
+    if (!known) return { register: true };
+    this.#membership.heard(body.id);
+    return { register: false, heartbeatMs: nowMs };
   }
 
   // What clients call (repository-route.ts, git-http-route.ts).
@@ -172,10 +176,10 @@ export class SimulatedController {
   }
 
   /** Throws "repository-not-found". */
-  async find(name: string): Promise<RepositoryWithReplicas> {
-    const found = await this.#store.findRepository(name);
-    if (found === undefined) throw new GitmeshError("repository-not-found", "repository not found");
-    return found;
+  async find(name: string, access: "read" | "write"): Promise<RepositoryWithReplicas> {
+    const { repository } = await this.#repositories.find(name, access);
+    if (repository.repository.aheadGeneration >= 0) throw new GitmeshError("store-behind", "the store has lost pushes");
+    return repository;
   }
 
   /** The refs, as `ls-refs` tells them. */
@@ -215,6 +219,7 @@ export class SimulatedController {
     const route = routeWrite(found.replicas, this.#membership.nodes(), quorum);
     if (route.kind === "no-quorum") throw new GitmeshError("no-write-quorum", route.sentence);
     await this.#snapshots.get(found.repository);
+    this.#receivePack.checkRoom();
     this.#requests += 1;
     const requestId = `${this.#process.name}-${this.#requests}`;
     const { body } = await this.#receivePack.handle({ repository: found, body: this.#upload(push), requestId });

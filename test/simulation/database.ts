@@ -15,9 +15,9 @@ import type { Store } from "../../src/store/store.ts";
 import type { Process } from "./process.ts";
 import type { Random } from "./random.ts";
 
-const options = { log: undefined, probeMs: 2000, resolveMs: 5000, onRecovery: () => {} };
-const limits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 2000, statementMs: 4000, slowMs: 4000 };
-const tables = ["refs", "ref_log", "replicas", "repositories", "tombstones", "nodes", "leases"];
+const options = { log: undefined, probeMs: 500, resolveMs: 5000, onRecovery: () => {} };
+const limits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 2000, statementMs: 4000, slowMs: 800 };
+const tables = ["refs", "ref_log", "replicas", "repositories", "tombstones", "nodes", "leases", "operations"];
 
 type Answer = (outcome: { readonly result: SessionResult } | { readonly error: unknown }) => void;
 
@@ -72,7 +72,7 @@ export class SimulatedDatabase {
   }
 
   /** The store as a controller sees it. Its sessions end with the process. */
-  openStore(process: Process, link: DatabaseLink, clock: Clock, random: Random): Store {
+  openStore(process: Process, link: DatabaseLink, clock: Clock, random: Random, onRecovery: () => void): Store {
     const open = async (): Promise<Session> => {
       if (link.mode === "refuses") throw new ConnectionLostError("connection refused");
       const session = new SimulatedSession(this, process, link, random);
@@ -83,7 +83,9 @@ export class SimulatedDatabase {
       return session;
     };
     const pool = new SessionPool(open, limits, clock);
-    return new SqlStore(sqliteEngine(pool, pool), clock, options);
+    // Unlike a file, a server can be gone.
+    const probe = (limitMs: number): Promise<void> => pool.probe("select 1", limitMs);
+    return new SqlStore({ ...sqliteEngine(pool, pool), probe }, clock, { ...options, onRecovery });
   }
 
   /** Runs a statement now. */

@@ -23,6 +23,7 @@ export async function sendHeartbeats(options: HeartbeatOptions): Promise<void> {
   const disk = { diskUsage: 0.2, diskFreeBytes: 1_000_000 };
   const suspects = new Set<string>();
   let isKnown = false;
+  let lastHeartbeatMs: number | undefined;
   let first = random.below(controllers.length);
 
   async function call<T>(what: string, work: (controller: SimulatedController) => Promise<T>): Promise<T> {
@@ -63,8 +64,11 @@ export async function sendHeartbeats(options: HeartbeatOptions): Promise<void> {
     try {
       if (!isKnown) await register();
       for (const id of node.takeSuspects()) suspects.add(id);
-      const body = { id: node.disk.identity, bootId, ...disk, sizes: [], suspects: [...suspects] };
-      if ((await call("heartbeat", (controller) => controller.heartbeat(body))).register) await register();
+      const last = lastHeartbeatMs === undefined ? {} : { lastHeartbeatMs };
+      const body = { id: node.disk.identity, bootId, ...disk, ...last, sizes: [], suspects: [...suspects] };
+      const answer = await call("heartbeat", (controller) => controller.heartbeat(body));
+      lastHeartbeatMs = answer.heartbeatMs;
+      if (answer.register) await register();
       else suspects.clear();
     } catch {
       // Again at the next beat.

@@ -30,6 +30,7 @@ export interface CommittedState {
 
 const replicasSql =
   "select repository_id, node_id, state, generation, missed_generation, reason from replicas order by position";
+const repositoriesSql = "select id, name, generation, replicas_wanted, ahead_generation from repositories order by id";
 const refsSql = "select repository_id, name, oid from refs";
 const allTables: ReadonlySet<string> = new Set(["repositories", "replicas", "refs"]);
 const noRefs: ReadonlyMap<RefName, ObjectId> = new Map();
@@ -74,8 +75,9 @@ export class Invariants {
       const refs = Map.groupBy(this.#rows(refsSql), ({ repository_id: id }) => String(id));
       this.#refs = new Map([...refs].map(([id, rows]) => [id, refsOf(rows)]));
     }
-    return this.#rows("select id, name, generation, replicas_wanted from repositories order by id").map((row) => {
+    return this.#rows(repositoriesSql).map((row) => {
       const id = String(row["id"]);
+      if (Number(row["ahead_generation"]) >= 0) this.violated(`${id} is believed to have lost pushes`);
       return {
         id,
         name: String(row["name"]),

@@ -40,7 +40,8 @@ export function simulatedNodeClient({ process, network, idleMs, nodeAt }: NodeCl
     verify: (url, id, request, signal) =>
       call(url, "verify", { idleMs, signal }, async (node) => node.verify(id, request)),
     inspect: async () => Promise.reject(new Error("not simulated")),
-    replicaStatus: async () => Promise.reject(new Error("not simulated")),
+    replicaStatus: (url, id, timeoutMs) =>
+      call(url, "status", { timeoutMs: timeoutMs ?? idleMs }, async (node) => node.replicaStatus(id)),
     apply: (url, id, request, timeoutMs) =>
       call(url, `apply ${request.base} to ${request.generation}`, { timeoutMs: timeoutMs ?? idleMs }, (node) =>
         node.apply(id, request),

@@ -14,6 +14,7 @@ import {
   type RefUpdate,
   type ReplicaDescription,
   type ReplicaList,
+  type ReplicaStatus,
   type RetireRequest,
   type StageHeader,
   type StageResult,
@@ -53,8 +54,8 @@ export class SimulatedNode {
   readonly lostDisks: { readonly disk: NodeDisk; readonly step: number }[] = [];
   readonly #world: NodeWorld;
   #queues = new Map<string, Promise<unknown>>();
-  /** Replicas that something was done to since the start. */
-  #used = new Set<string>();
+  /** How often something was done to each replica since the start. */
+  #uses = new Map<string, number>();
   /** Replicas that git stumbled over. */
   #suspects = new Set<string>();
 
@@ -67,7 +68,7 @@ export class SimulatedNode {
 
   start(): void {
     this.#queues = new Map();
-    this.#used = new Set();
+    this.#uses = new Map();
     this.#suspects = new Set();
     this.process.start();
   }
@@ -110,7 +111,7 @@ export class SimulatedNode {
 
   async createReplica(description: ReplicaDescription, generation = 0): Promise<void> {
     const { id, name, defaultBranch } = description;
-    this.#used.add(id);
+    this.#use(id);
     await this.#write();
     if (!this.disk.replicas.has(id)) this.disk.replicas.set(id, new ReplicaDisk(name, defaultBranch, generation));
   }
@@ -124,10 +125,16 @@ export class SimulatedNode {
     });
   }
 
-  retireReplica(id: string, { reason, ifUnusedMs }: RetireRequest): Promise<void> {
+  async replicaStatus(id: string): Promise<ReplicaStatus> {
+    const uses = this.#usesOf(id);
+    return { id, generation: this.#open(id).generation, sizeBytes: 0, uses };
+  }
+
+  retireReplica(id: string, { reason, ifUses }: RetireRequest): Promise<void> {
     return this.#exclusive(id, async () => {
-      if (ifUnusedMs !== undefined && this.#used.has(id))
+      if (ifUses !== undefined && ifUses !== this.#usesOf(id)) {
         throw refusal("replica-in-use", `${id} was worked on meanwhile`);
+      }
       await this.#write();
       this.disk.retire(id, reason, Math.floor(this.process.sim.nowMs));
     });
@@ -250,13 +257,13 @@ export class SimulatedNode {
     await this.#write();
     this.#stillThere(id, replica);
     if (objects.length > 0 && results.some(({ type }) => type !== "missing")) {
-      this.#used.add(id);
+      this.#use(id);
       replica.add(objects);
     }
     await this.#write();
     this.#stillThere(id, replica);
     replica.sync();
-    return { kind: "staged", tips: results, packBytes };
+    return { kind: "staged", tips: results, packBytes, generation: replica.generation };
   }
 
   #checkTips(replica: ReplicaDisk, quarantine: ReadonlySet<ObjectId>, tips: StageHeader["tips"]): TipResult[] {
@@ -369,7 +376,7 @@ export class SimulatedNode {
     await this.#write();
     this.#stillThere(id, replica);
     replica.generation = generation;
-    this.#used.add(id);
+    this.#use(id);
   }
 
   /** The replica of this id. Throws "replica-not-found". */
@@ -393,6 +400,14 @@ export class SimulatedNode {
       mine.catch(() => {}),
     );
     return mine;
+  }
+
+  #use(id: string): void {
+    this.#uses.set(id, (this.#uses.get(id) ?? 0) + 1);
+  }
+
+  #usesOf(id: string): string {
+    return `${this.process.incarnation} ${this.#uses.get(id) ?? 0}`;
   }
 
   /** The time of one write. Nothing comes after it when the process crashes. */

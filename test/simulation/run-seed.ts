@@ -3,7 +3,7 @@ import { Client } from "./client.ts";
 import { Cluster } from "./cluster.ts";
 import type { SimulatedDatabase } from "./database.ts";
 import { Nemesis } from "./nemesis.ts";
-import { planOf, type FaultKind } from "./plan.ts";
+import { planOf, type FaultKind, type Plan } from "./plan.ts";
 import { Process } from "./process.ts";
 import { Random } from "./random.ts";
 import { Simulation, type TraceOptions } from "./simulation.ts";
@@ -35,10 +35,16 @@ process.on("unhandledRejection", (reason) => {
   onUnhandled(reason);
 });
 
-export async function runSeed(seed: number, database: SimulatedDatabase, trace: TraceOptions): Promise<SeedResult> {
+/** `adjust` changes the plan, to look into one corner. */
+export async function runSeed(
+  seed: number,
+  database: SimulatedDatabase,
+  trace: TraceOptions,
+  adjust: (plan: Plan) => Plan = (plan) => plan,
+): Promise<SeedResult> {
   database.empty();
   const random = new Random(seed);
-  const plan = planOf(random.fork());
+  const plan = adjust(planOf(random.fork()));
   const sim = new Simulation(trace);
   sim.trace(`seed ${seed}: ${JSON.stringify(plan)}`);
   const cluster = new Cluster(sim, database, plan, random.fork());

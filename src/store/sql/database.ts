@@ -8,7 +8,6 @@
  * waits for one that is still under way). If that does not succeed in time, the error has the field `outcome: "unknown"`.
  */
 import { sql, type Kysely } from "kysely";
-import { v7 as uuid } from "uuid";
 import type { Clock } from "../../base/clock.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
@@ -124,7 +123,7 @@ export class Database {
   }
 
   async #writeOnce<T>(work: (trx: Executor) => Promise<T>): Promise<T> {
-    const id = uuid();
+    const id = this.#clock.uuid();
     const finished = this.#finished.splice(0, finishedMax);
     let earlier: { readonly value: T } | undefined;
     try {
@@ -212,7 +211,11 @@ export class Database {
         if (ended.kind === "done") return result;
         // Also after a refused COMMIT; a connection that is dead needs none, and one that is not answers.
         await attempt(() => sql.raw("rollback").execute(trx));
-        return { kind: "failed", error: ended.error, committing: result.kind === "done" };
+        return {
+          kind: "failed",
+          error: ended.error,
+          committing: result.kind === "done" && this.engine.refusedCommit?.(ended.error) !== true,
+        };
       });
     } catch (error) {
       return { kind: "failed", error, committing: false };

@@ -21,6 +21,8 @@ export interface Engine {
   /** Begins a transaction that sees one moment and writes nothing. */
   readonly beginSnapshot: readonly string[];
   errorKind(error: unknown): ErrorKind;
+  /** Whether a COMMIT that failed like this surely had no effect; where it is absent, that is never known. */
+  readonly refusedCommit?: (error: unknown) => boolean;
   /** Of `writer` and `reader`. */
   readonly pools: readonly SessionPool[];
   /** Whether the database answers at all; undefined where there is no connection that could fail. */

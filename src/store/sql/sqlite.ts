@@ -28,7 +28,9 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   let first: Session | undefined;
   try {
     if (!memory) makeDirectoryDurably(path.dirname(path.resolve(file)));
-    first = new SqliteSession(file, false);
+    const session = new SqliteSession(file, false);
+    session.refuseReadOnly();
+    first = session;
   } catch (error) {
     throw new GitmeshError("store-unavailable", `cannot open the SQLite database ${file}: ${messageOf(error)}`, {
       cause: error,
@@ -58,6 +60,7 @@ export function sqliteEngine(writers: SessionPool, readers: SessionPool): Engine
     beginWrite: ["begin immediate"],
     beginSnapshot: ["begin"],
     errorKind: sqliteErrorKind,
+    refusedCommit: isRefusedCommit,
     pools: [...new Set([writers, readers])],
     // A file answers or refuses, each statement for itself.
     probe: undefined,
@@ -115,6 +118,18 @@ class SqliteSession implements Session {
     return { rows: [], affectedRows: Number(statement.run(...values).changes) };
   }
 
+  /** Throws when the file or its disk is read-only. */
+  refuseReadOnly(): void {
+    try {
+      // Only a write shows it.
+      this.#database.exec("begin immediate; create table write_probe (x); rollback");
+    } catch (error) {
+      if (this.#database.isTransaction) this.#database.exec("rollback");
+      // Locked by another is no reason to give up.
+      if (isRefusedCommit(error)) throw error;
+    }
+  }
+
   close(): void {
     this.#statements.clear();
     if (this.#database.isOpen) this.#database.close();
@@ -136,6 +151,12 @@ class SqliteSession implements Session {
     }
     return statement;
   }
+}
+
+/** READONLY and FULL: nothing of the transaction is in the file, and it is rolled back. */
+function isRefusedCommit(error: unknown): boolean {
+  if (!(error instanceof Error) || !("errcode" in error) || typeof error.errcode !== "number") return false;
+  return [8, 13].includes(error.errcode & 0xff);
 }
 
 /** By SQLite's result codes (https://sqlite.org/rescode.html). */
