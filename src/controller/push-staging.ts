@@ -53,6 +53,8 @@ export type PushStagingOutcome =
       readonly kind: "staged";
       readonly admitted: Admitted;
       readonly nodeIds: readonly string[];
+      /** By node, the `copyNumber` of the replica. */
+      readonly copies: ReadonlyMap<string, number>;
       /** The latest generation that a replica said it is at; -1 when none did. */
       readonly seenGeneration: number;
     }
@@ -71,11 +73,12 @@ export class PushStaging {
   async stage(push: PushToStage, onProgress: (text: string) => void, log: Logger): Promise<PushStagingOutcome> {
     const { admitted, repository, targets } = push;
     const tips = tipsToStage(admitted, repository);
+    const copies = new Map(targets.map(({ nodeId, copyNumber }) => [nodeId, copyNumber]));
     // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
     if (tips.length === 0) {
       await drain(push.pack());
       const seenGeneration = await this.#generationOf(repository.id, targets);
-      return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId), seenGeneration };
+      return { kind: "staged", admitted, nodeIds: targets.map((target) => target.nodeId), copies, seenGeneration };
     }
     const staged = await this.#stream(push, tips, onProgress);
     this.#report(staged, log);
@@ -95,7 +98,13 @@ export class PushStaging {
       -1,
       ...[...staged.results.values()].map((result) => (result.kind === "staged" ? (result.generation ?? -1) : -1)),
     );
-    return { kind: "staged", admitted: withStagedTips(admitted, repository, verdict.tips), nodeIds, seenGeneration };
+    return {
+      kind: "staged",
+      admitted: withStagedTips(admitted, repository, verdict.tips),
+      nodeIds,
+      copies,
+      seenGeneration,
+    };
   }
 
   /** Where the replicas are, of those that say so in time: a push without a pack does not ask them otherwise. */

@@ -180,7 +180,12 @@ export class ReceivePack {
     writeQuorum: number,
     pushId: string,
     request: ReceivePackRequest,
-    { admitted, nodeIds: stagedNodeIds, seenGeneration }: Extract<PushStagingOutcome, { readonly kind: "staged" }>,
+    {
+      admitted,
+      nodeIds: stagedNodeIds,
+      copies,
+      seenGeneration,
+    }: Extract<PushStagingOutcome, { readonly kind: "staged" }>,
     log: Logger,
   ): Promise<Report> {
     let outcome: CommitOutcome;
@@ -191,6 +196,7 @@ export class ReceivePack {
         atomic: request.atomic,
         changes: admitted.changes,
         stagedNodeIds,
+        copies,
         writeQuorum,
         committedMs: this.#deps.clock.nowMs(),
         seenGeneration,

@@ -84,7 +84,12 @@ export async function startController(
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
   const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
   const lease = new LeaseKeeper({
-    ...{ store, clock, log, name: "repair", holder: `${name} ${clock.uuid()}`, leaseMs },
+    store,
+    clock,
+    log,
+    name: "repair",
+    holder: `${name} ${clock.uuid()}`,
+    leaseMs,
     onAttempt: (done) => membership.noteWrite(done),
   });
   const catchUp = new ReplicaCatchUp({ ...shared, applier });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { TipResult } from "../protocol/node-api.ts";
+import type { WriteTarget } from "./router.ts";
 import type { ReplicaStageResult, StagedPack } from "./staging.ts";
 import { judgeStaging } from "./staging-outcome.ts";
 
@@ -17,8 +18,13 @@ function staged(...results: ReplicaStageResult[]): StagedPack {
   return { results: new Map(entries), packBytes: 100, tooLarge: false, givenUp: false };
 }
 
-function targets(...ready: boolean[]): { nodeId: string; url: string; ready: boolean }[] {
-  return ready.map((isReady, index) => ({ nodeId: `n${index + 1}`, url: `http://n${index + 1}`, ready: isReady }));
+function targets(...ready: boolean[]): WriteTarget[] {
+  return ready.map((isReady, index) => ({
+    nodeId: `n${index + 1}`,
+    url: `http://n${index + 1}`,
+    ready: isReady,
+    copyNumber: 0,
+  }));
 }
 
 const three = targets(true, true, true);

@@ -47,6 +47,8 @@ export interface Replica {
   readonly verifiedMs: number;
   /** Its copy is to be moved aside and filled anew: nothing in it is trusted. */
   readonly damaged: boolean;
+  /** Another when the copy on the disk is another one, or went back in time: what was staged in the one before is gone. */
+  readonly copyNumber: number;
 }
 
 export interface RepositoryWithReplicas {
@@ -156,6 +158,8 @@ export interface RefCommit {
   readonly changes: readonly RequestedChange[];
   /** Nodes that hold every object of this push durably. */
   readonly stagedNodeIds: readonly string[];
+  /** By node, the `copyNumber` of the replica that staged it; one that has another by now holds nothing of this push. */
+  readonly copies?: ReadonlyMap<string, number> | undefined;
   /** How many of the staged replicas must be READY at the commit. */
   readonly writeQuorum: number;
   readonly committedMs: number;

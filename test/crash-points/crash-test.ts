@@ -53,7 +53,11 @@ export function runCrashTests(tests: readonly CrashTest[], options: ClusterOptio
   after(() => stop());
   for (const [index, crashTest] of tests.entries()) {
     test(titleOf(crashTest), async () => {
-      await runCrashTest(cluster, crashTest, `crash-${index + 1}`);
+      await runCrashTest(cluster, crashTest, `crash-${index + 1}`).catch((error: unknown) => {
+        // Died late, if at all: the next test is to start whole.
+        for (const { server } of crashTest.crashes) cluster.servers.forgetEnded(server);
+        throw error;
+      });
     });
   }
 }
@@ -73,6 +77,10 @@ export async function runCrashTest(cluster: Cluster<Separate>, crashTest: CrashT
     env,
     act: async () => act?.(scene),
   });
+  if (cluster.servers.isRunning("controller-1")) {
+    const found = await cluster.api("GET", `/api/repos/${scene.name}`);
+    for (const { server } of found.status === 200 ? crashes : []) await scene.assertRecordHolds(server);
+  }
   await crashTest.afterCrash?.(scene);
   await cluster.heal();
   await verdict?.(scene);

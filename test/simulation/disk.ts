@@ -26,7 +26,6 @@ export class ReplicaDisk {
 
   add(objects: Iterable<ObjectId>): void {
     for (const id of objects) {
-      this.rotten.delete(id);
       if (this.objects.has(id)) continue;
       this.objects.add(id);
       this.unsynced.add(id);
@@ -35,6 +34,7 @@ export class ReplicaDisk {
 
   sync(): void {
     this.unsynced.clear();
+    for (const id of this.rotten) if (this.objects.has(id)) this.rotten.delete(id);
   }
 
   holdsDurably(id: ObjectId): boolean {

@@ -152,6 +152,7 @@ export class Adoptions {
         node_id: nodeId,
         position: first + index,
         damaged: 0,
+        copy_number: nowMs,
         size_bytes: 0,
       }));
     if (added.length > 0) await trx.insertInto("replicas").values(added).execute();

@@ -118,6 +118,8 @@ export class Replicas {
             size_bytes: 0,
             verified_ms: -1,
             damaged: 0,
+            // There may have been another on this node before.
+            copy_number: nowMs,
           })
           .execute();
         await refreshHealth(trx, [repositoryId]);

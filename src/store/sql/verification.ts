@@ -143,6 +143,7 @@ export class Verification {
           .updateTable("replicas")
           .set({
             damaged: 0,
+            copy_number: sql<number>`copy_number + 1`,
             state: "STALE",
             generation: -1,
             missed_generation: repository.generation === 0 ? -1 : repository.generation,
