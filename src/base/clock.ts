@@ -2,6 +2,8 @@
  * Time and randomness, handed in so that tests can replace them.
  * This is the only file that touches Date, timers and Math.random.
  */
+import { v7 as uuid } from "uuid";
+
 export interface Clock {
   /** Wall-clock time in ms since 1970; for records and heartbeats, never for order. */
   nowMs(): number;
@@ -13,6 +15,8 @@ export interface Clock {
   timer(ms: number, callback: () => void): () => void;
   /** A number in [0, 1). */
   random(): number;
+  /** A new UUID, of version 7: those made later sort later. */
+  uuid(): string;
 }
 
 /** A moment (ms since 1970) for people, in UTC, as in "2026-11-24 12:00:00 UTC"; "never" for -1. */
@@ -44,4 +48,5 @@ export const systemClock: Clock = {
     return () => clearTimeout(timeout);
   },
   random: () => Math.random(),
+  uuid: () => uuid(),
 };

@@ -67,7 +67,7 @@ export const crashPoints = {
   "fetch-tips.fetched": "the objects of a push are fetched into the quarantine; they are not checked",
   // Refs, in a node.
   "apply.begun": "the change is read; no ref has changed",
-  "refs.part-written": "git has written the deletes, or the others after them; what follows is not written",
+  "refs.part-written": "git has written the deletes; the others are not written",
   "refs.packed": "all refs are in one file; the directories are not synced",
   "refs.unblocked": "locks and broken refs that were in the way are removed; the change is not written",
   "refs.written": "git has written all; the directories are not synced",

@@ -192,3 +192,31 @@ test("a port in use is one sentence", async () => {
   });
   await other.close();
 });
+
+test("requests on connections beyond the limit are refused as busy, but for those that are vital", async () => {
+  const limited = createHttpServer({
+    log,
+    requestIdleMs: 5000,
+    bodyLimitBytes: 1,
+    connectionsMax: 1,
+    vital: ["/vital"],
+  });
+  limited.get("/vital/sign", () => ({ ok: true }));
+  limited.get("/other", () => ({ ok: true }));
+  const { port } = new URL(await listen(limited, "127.0.0.1:0"));
+  const held = connect(Number(port), "127.0.0.1");
+  await once(held, "connect");
+  const ask = (path: string): Promise<Response> =>
+    fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: "close" } });
+  const refused = await ask("/other");
+  assert.equal(refused.status, 503);
+  assert.deepEqual([refused.headers.get("retry-after"), refused.headers.get("connection")], ["1", "close"]);
+  assert.equal(((await refused.json()) as { code: string }).code, "busy");
+  assert.equal((await ask("/vital/sign")).status, 200);
+  const closed = once(held, "close");
+  held.destroy();
+  await closed;
+  for (let tries = 0; tries < 200 && (await ask("/other")).status !== 200; tries += 1);
+  assert.equal((await ask("/other")).status, 200, "there is room again");
+  await limited.close();
+});

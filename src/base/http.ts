@@ -21,6 +21,10 @@ export interface HttpServerOptions {
   readonly requestIdleMs: number;
   /** Largest body that is parsed; raw bodies (rawBodyRoutes) have limits of their own. */
   readonly bodyLimitBytes: number;
+  /** Connections that are served; none: as many as come. Twice as many are told that it is busy, others are closed. */
+  readonly connectionsMax?: number;
+  /** What the URLs begin with that are served all the same. */
+  readonly vital?: readonly string[];
 }
 
 const headerBytesMax = 16 * 1024;
@@ -60,6 +64,7 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
   });
+  if (options.connectionsMax !== undefined) limitConnections(app, options.connectionsMax, options.vital ?? []);
   app.setErrorHandler((error, request, reply) => sendProblem(requestError(error, request), request, reply));
   app.setNotFoundHandler((request, reply) => {
     const allowed = methods.of(request.url);
@@ -127,6 +132,22 @@ export function sendProblem(error: GitmeshError, request: FastifyRequest, reply:
     .type("application/problem+json")
     .serializer((value: unknown) => JSON.stringify(value))
     .send({ ...problem, requestId: request.id });
+}
+
+function limitConnections(app: FastifyInstance, connectionsMax: number, vital: readonly string[]): void {
+  let connections = 0;
+  const surplus = new WeakSet<Socket>();
+  app.server.maxConnections = 2 * connectionsMax;
+  app.server.on("connection", (socket: Socket) => {
+    connections += 1;
+    if (connections > connectionsMax) surplus.add(socket);
+    socket.once("close", () => (connections -= 1));
+  });
+  app.addHook("onRequest", async (request, reply) => {
+    if (!surplus.has(request.raw.socket) || vital.some((prefix) => request.url.startsWith(prefix))) return;
+    reply.header("connection", "close");
+    throw new GitmeshError("busy", `there are more than ${connectionsMax} connections; try again shortly`);
+  });
 }
 
 /** Which methods an address takes: the router tells an unknown address and an unknown method apart no longer. */

@@ -41,6 +41,9 @@ const shared = {
   requestIdleMs: milliseconds
     .default(60_000)
     .describe("A client's request or answer that moves no byte for this long is ended"),
+  connectionsMax: count
+    .default(4096)
+    .describe("Connections that are served at a time; requests on further ones are refused as busy"),
   shutdownMs: milliseconds.default(10_000).describe("How long a stopping server lets running requests finish"),
 };
 
@@ -114,6 +117,18 @@ export const controllerSettingsSchema = z.object({
   packBytesMax: bytes.default(64 * 1024 ** 3).describe("Largest pack of one push"),
   commandsMax: count.default(200_000).describe("Most ref updates in one push"),
   fetchRequestBytesMax: bytes.default(64 * 1024 ** 2).describe("Largest request of a fetch (wants and haves)"),
+  fetchRequestsBytesMax: bytes
+    .default(512 * 1024 ** 2)
+    .describe("Memory for the requests of all fetches together; further ones are refused as busy"),
+  pushesMax: count.default(128).describe("Most pushes at a time; further ones wait"),
+  pushQueueMax: count.default(1024).describe("Most pushes that wait; further ones are refused as busy"),
+  fetchesMax: count.default(512).describe("Most fetches and clones at a time; further ones wait"),
+  fetchQueueMax: count.default(2048).describe("Most fetches and clones that wait; further ones are refused as busy"),
+  queueMs: milliseconds
+    .default(20_000)
+    .describe(
+      "How long a push or fetch waits for its turn before it is refused as busy; at most half of requestIdleMs",
+    ),
   jsonBytesMax: bytes.default(64 * 1024).describe("Largest body of a REST request"),
   refSnapshotBytesMax: bytes.default(64 * 1024 ** 2).describe("Memory for cached ref snapshots"),
   eventKeepMs: z.coerce
@@ -123,6 +138,9 @@ export const controllerSettingsSchema = z.object({
     .default(30 * 86_400_000)
     .describe("How long events (what changed the cluster) are kept"),
   refLogKeep: count.default(10_000).describe("Ref log entries kept of each repository"),
+  refLogKeepMs: milliseconds
+    .default(600_000)
+    .describe("Younger ref log entries are kept, however many: by them the outcome of a push is found"),
 });
 export type ControllerSettings = z.infer<typeof controllerSettingsSchema>;
 
@@ -141,6 +159,9 @@ export const nodeSettingsSchema = z.object({
   gitQueueMax: count
     .default(1000)
     .describe("Most requests that wait for a git process; further ones are refused as busy"),
+  gitQueueMs: milliseconds
+    .default(30_000)
+    .describe("How long a request waits for a git process before it is refused as busy"),
   deletedKeepMs: z.coerce
     .number()
     .int()
@@ -158,6 +179,11 @@ export const consoleSettingsSchema = z.object({
   controllers: urlList.describe("Controller URLs, separated by commas; any that answers is used"),
 });
 export type ConsoleSettings = z.infer<typeof consoleSettingsSchema>;
+
+/** How long a request waits for its turn, ms: one that waits must not be taken for one that does nothing. */
+export function turnWaitMs(settings: Pick<ControllerSettings, "queueMs" | "requestIdleMs">): number {
+  return Math.min(settings.queueMs, settings.requestIdleMs / 2);
+}
 
 /** The write quorum in force for a repository with this many wanted replicas. */
 export function writeQuorumOf(replicasWanted: number, setting: number | undefined): number {

@@ -66,7 +66,7 @@ export class Controllers {
       try {
         const answer = await request(url + call.path, {
           dispatcher: this.#agent,
-          method: call.method as Dispatcher.HttpMethod,
+          method: call.method,
           headers: call.headers,
           body: call.body,
           signal: call.signal,

@@ -139,7 +139,8 @@ test("a drained node's replicas go elsewhere; a move goes where it is to", async
   assert.equal((await move({ from, to: "http://nowhere" })).status, 404);
   assert.equal((await move({ from, to: new URL(to).host })).status, 202);
   await until("the move", async () => (await on()).join() === [stays, to].toSorted().join());
-  assert.equal(cluster.nodes.find(({ url }) => url === from)?.callsTo("_retire").length, 1);
+  const leftNode = cluster.nodes.find(({ url }) => url === from);
+  await until("the copy to be moved aside", async () => leftNode?.callsTo("_retire").length === 1);
 
   const drain = (url: string, word = "_drain") => cluster.call("POST", `/api/nodes/${encodeURIComponent(url)}/${word}`);
   const drained = await parse<NodeView>(await drain(stays));

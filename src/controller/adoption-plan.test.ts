@@ -21,11 +21,17 @@ function copy(nodeId: string, generation: number, refs: Refs, more: Partial<Copy
     complete: true,
     ...more,
   };
-  return { nodeId, url: `http://${nodeId}:8082`, content, problem: "" };
+  return { nodeId, url: `http://${nodeId}:8082`, placed: true, content, problem: "" };
 }
 
 function missing(nodeId: string): FoundCopy {
-  return { nodeId, url: `http://${nodeId}:8082`, content: undefined, problem: "its repository server is dead" };
+  return {
+    nodeId,
+    url: `http://${nodeId}:8082`,
+    placed: true,
+    content: undefined,
+    problem: "its repository server is dead",
+  };
 }
 
 /** The store has generation 5 with master at `one`. */
@@ -80,13 +86,24 @@ test("a copy that lags does not disagree: it catches up", () => {
   );
 });
 
+test("a copy where the store has no replica becomes one if it agrees, and stays as it is otherwise", () => {
+  const elsewhere = (generation: number): FoundCopy => ({ ...copy("d", generation, newest), placed: false });
+  for (const [generation, after] of [
+    [7, "READY"],
+    [6, "LEFT"],
+  ] as const) {
+    const plan = planAdoption(input([copy("a", 7, newest), copy("b", 7, newest), missing("c"), elsewhere(generation)]));
+    assert.equal(plan.copies.at(-1)?.after, generation === 7 ? after : "LEFT", plan.problem);
+  }
+});
+
 test("a copy that lacks objects is not READY, and not taken over", () => {
   const broken = copy("a", 7, newest, { complete: false });
   const plan = planAdoption(input([broken, copy("b", 7, newest), copy("c", 7, newest)]));
   assert.equal(plan.problem, "");
   assert.deepEqual(
     plan.copies.map(({ after }) => after),
-    ["STALE", "READY", "READY"],
+    ["REFILLED", "READY", "READY"],
   );
   const all = ["a", "b", "c"].map((node) => copy(node, 7, newest, { complete: false }));
   assert.match(planAdoption(input(all)).problem, /no copy of test has every object/);
@@ -104,7 +121,7 @@ test("newest copies that differ need a choice; only what was chosen is taken ove
   assert.deepEqual(chosen.changes, [{ name: master, oldOid: one, newOid: three, peeled: undefined }]);
   assert.deepEqual(
     chosen.copies.map(({ after }) => after),
-    ["STALE", "READY", "STALE"],
+    ["REFILLED", "READY", "REFILLED"],
   );
 });
 

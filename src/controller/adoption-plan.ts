@@ -10,6 +10,8 @@ import type { RefChange, RefsAtGeneration, Repository, StoredRef } from "../stor
 export interface FoundCopy {
   readonly nodeId: string;
   readonly url: string;
+  /** The store has a replica there. */
+  readonly placed: boolean;
   readonly content: CopyContent | undefined;
   /** Why there is no content; "" when there is. */
   readonly problem: string;
@@ -44,8 +46,11 @@ export interface PlannedCopy {
   /** Digest of its refs, to see which are equal; "" when they are not known. */
   readonly refs: string;
   readonly complete: boolean;
-  /** What it will be: READY, or STALE until it has caught up. */
-  readonly after: "READY" | "STALE";
+  /**
+   * READY: it proves itself. STALE: it catches up. REFILLED: it disagrees or lacks objects, so it is moved aside and filled
+   * anew. LEFT: it is no replica, and stays where it is.
+   */
+  readonly after: "READY" | "STALE" | "REFILLED" | "LEFT";
   readonly problem: string;
 }
 
@@ -100,7 +105,7 @@ export function planAdoption(input: AdoptionInput): AdoptionPlan {
       generation: copy.content?.generation ?? -1,
       refs: digest.slice(0, 12),
       complete,
-      after: same && complete ? "READY" : "STALE",
+      after: same && complete ? "READY" : afterwards(copy, content),
       problem: copy.problem,
     };
   });
@@ -127,6 +132,14 @@ export function planAdoption(input: AdoptionInput): AdoptionPlan {
     ...planned.map(({ nodeId, generation, refs, after }) => [nodeId, generation, refs, after].join(" ")),
   ];
   return { ...plan, digest: createHash("sha256").update(exact.join("\n")).digest("hex").slice(0, 32) };
+}
+
+/** Of a copy that is not taken over as it is. One that lags and is whole has nothing that is not in the adopted one. */
+function afterwards(copy: FoundCopy, adopted: CopyContent | undefined): "STALE" | "REFILLED" | "LEFT" {
+  if (!copy.placed) return "LEFT";
+  if (copy.content === undefined || copy.content.generation < 0) return "STALE";
+  const lags = copy.content.generation < (adopted?.generation ?? -1);
+  return lags && copy.content.complete ? "STALE" : "REFILLED";
 }
 
 interface Choice {

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
+import type { ControllerSettings } from "../base/settings.ts";
 import { refNameText } from "../protocol/ref-name.ts";
 import {
   adoptionPlanViewSchema,
@@ -18,11 +19,12 @@ import type { Adoption } from "./adoption.ts";
 import type { AdoptionPlan } from "./adoption-plan.ts";
 import type { Membership } from "./membership.ts";
 import { nameParameter, problems } from "./open-api-route.ts";
-import { repositoryView } from "./views.ts";
+import { clientBaseUrl, repositoryView } from "./views.ts";
 
 export interface AdoptionRouteDependencies {
   readonly adoption: Adoption;
   readonly membership: Membership;
+  readonly settings: ControllerSettings;
 }
 
 const wildcard = `${apiPaths.adoptions}/*`;
@@ -30,7 +32,7 @@ const wildcard = `${apiPaths.adoptions}/*`;
 const changesShownMax = 1000;
 
 export async function adoptionRoutes(app: FastifyInstance, deps: AdoptionRouteDependencies): Promise<void> {
-  const { adoption, membership } = deps;
+  const { adoption, membership, settings } = deps;
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
   routes.get(
@@ -76,7 +78,8 @@ export async function adoptionRoutes(app: FastifyInstance, deps: AdoptionRouteDe
       const { from, digest } = request.body;
       const adopted = await adoption.adopt(nameIn(request), from, digest);
       const nodes = new Map(membership.nodes().map((node) => [node.id, node]));
-      return repositoryView(adopted, nodes, `http://${request.headers.host ?? "localhost"}`);
+      const baseUrl = clientBaseUrl(settings.advertiseUrl, request.headers.host, "http://localhost");
+      return repositoryView(adopted, nodes, baseUrl);
     },
   );
 }

@@ -118,7 +118,8 @@ export class Adoption {
       },
       generation: plan.newGeneration,
       changes: plan.changes,
-      nodeIds: plan.copies.filter((copy) => copy.generation >= 0).map(({ nodeId }) => nodeId),
+      nodeIds: plan.copies.filter(({ after }) => after === "READY").map(({ nodeId }) => nodeId),
+      refillNodeIds: plan.copies.filter(({ after }) => after === "REFILLED").map(({ nodeId }) => nodeId),
       nowMs: clock.nowMs(),
     });
     if (!done) throw changed;
@@ -178,7 +179,7 @@ export class Adoption {
     const placed = new Set(stored?.replicas.map(({ nodeId }) => nodeId) ?? []);
     const found = await Promise.all(
       membership.nodes().map(async (node): Promise<FoundCopy | undefined> => {
-        const copy = await this.#inspectOn(node, repositoryId);
+        const copy = await this.#inspectOn(node, repositoryId, placed.has(node.id));
         const replica = stored?.replicas.find(({ nodeId }) => nodeId === node.id);
         if (replica?.damaged === true && copy.content !== undefined) {
           return { ...copy, content: { ...copy.content, complete: false }, problem: "it is damaged" };
@@ -190,26 +191,33 @@ export class Adoption {
     const gone = [...placed].filter((id) => !known.has(id));
     return [
       ...found.filter((copy) => copy !== undefined),
-      ...gone.map((nodeId) => ({ nodeId, url: "", content: undefined, problem: "its repository server is gone" })),
+      ...gone.map((nodeId) => ({
+        nodeId,
+        url: "",
+        placed: true,
+        content: undefined,
+        problem: "its repository server is gone",
+      })),
     ].toSorted((one, other) => (one.url < other.url ? -1 : 1));
   }
 
-  async #inspectOn(node: ClusterNode, repositoryId: string): Promise<FoundCopy> {
+  async #inspectOn(node: ClusterNode, repositoryId: string, placed: boolean): Promise<FoundCopy> {
     const { nodeClient } = this.#deps;
     const { id: nodeId, url } = node;
-    if (!node.alive) return { nodeId, url, content: undefined, problem: "its repository server is dead" };
+    const place = { nodeId, url, placed };
+    if (!node.alive) return { ...place, content: undefined, problem: "its repository server is dead" };
     try {
       const result = await nodeClient.inspect(url, repositoryId);
-      if (result.kind === "node-failed") return { nodeId, url, content: undefined, problem: result.message };
+      if (result.kind === "node-failed") return { ...place, content: undefined, problem: result.message };
       const refs = result.refs
         .map(([name, oid, peeled]) => ({ name, oid, peeled: peeled ?? undefined }))
         .toSorted((one, other) => (one.name < other.name ? -1 : 1));
       const { name, generation, objectFormat, defaultBranch, complete } = result;
       const content: CopyContent = { name, generation, objectFormat, defaultBranch, complete, refs };
-      return { nodeId, url, content, problem: complete ? "" : "lacks objects that its refs reach" };
+      return { ...place, content, problem: complete ? "" : "lacks objects that its refs reach" };
     } catch (error) {
       const missing = error instanceof NodeCallError && error.code === "replica-not-found";
-      return { nodeId, url, content: undefined, problem: missing ? "it has no copy" : messageOf(error) };
+      return { ...place, content: undefined, problem: missing ? "it has no copy" : messageOf(error) };
     }
   }
 

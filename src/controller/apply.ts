@@ -96,9 +96,9 @@ export class ReplicaApplier {
     if (node === undefined) return false;
     const endMs = clock.monotonicMs() + applyMs;
     let request = { base, generation, updates };
+    let leftMs = applyMs;
     try {
       for (;;) {
-        const leftMs = Math.ceil(endMs - clock.monotonicMs());
         if (leftMs <= 0) return false;
         const outcome = await nodeClient.apply(node.url, repositoryId, request, leftMs);
         if (outcome.generation === generation) return true;
@@ -111,9 +111,12 @@ export class ReplicaApplier {
         const missed = updatesOf(entries.map((entry) => entry.changes));
         crashPoint("apply.gap-read");
         request = { base: outcome.generation, generation: last.generation, updates: missed };
+        leftMs = Math.ceil(endMs - clock.monotonicMs());
       }
     } catch (error) {
-      if (error instanceof NodeCallError && error.unreachable) membership.reportFailure(nodeId, error);
+      // That a rest of the time was too short says nothing against the node.
+      const hadAllTheTime = leftMs === applyMs;
+      if (error instanceof NodeCallError && error.unreachable && hadAllTheTime) membership.reportFailure(nodeId, error);
       return false;
     }
   }

@@ -87,6 +87,8 @@ export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDepe
     },
     async ({ body }) => {
       const nowMs = clock.nowMs();
+      // Before the store is asked, which may take long: one that can be read but not written must not make nodes look dead.
+      membership.heard(body.id);
       const { suspects = [], ...heartbeat } = body;
       const verifiedBeforeMs = nowMs - suspectAgainMs;
       const known = await store.recordHeartbeat({
@@ -95,7 +97,6 @@ export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDepe
         suspects: { repositoryIds: suspects, verifiedBeforeMs },
       });
       if (!known) return { register: true };
-      membership.heard(body.id);
       return { register: false, heartbeatMs: nowMs };
     },
   );

@@ -214,3 +214,40 @@ test("what nodes call is closed without the cluster secret", async (t) => {
   assert.equal((await cluster.node(0).heartbeat(cluster.url, "a wrong secret for it")).status, 401);
   assert.equal((await cluster.node(0).heartbeat(cluster.url, secret)).status, 200);
 });
+
+test("beyond the limits a client is told that it is busy: before it uploads, and in git's words afterwards", async (t) => {
+  const limits = { pushesMax: 1, pushQueueMax: 1, fetchesMax: 1, fetchQueueMax: 1, queueMs: 60_000 };
+  const { cluster, post } = await withRepository(t, limits);
+  const held: { finish: () => void }[] = [];
+  for (const node of cluster.nodes) {
+    node.behaviours.set("/git-upload-pack", (_call, response) => {
+      response.writeHead(200);
+      response.write("begun");
+      held.push({ finish: () => response.end() });
+    });
+  }
+  const first = await post(fetchRequest, v2);
+  const second = post(fetchRequest, v2);
+  const ask = (service: string) => fetch(`${cluster.url}/git/test/info/refs?service=${service}`);
+  const refused = await until("the queue is full", async () => {
+    const answer = await ask("git-upload-pack");
+    return answer.status === 503 ? answer : undefined;
+  });
+  assert.equal(refused.headers.get("retry-after"), "1");
+  assert.match(await refused.text(), /^too many requests wait for their turn \(fetch\); try again shortly\n$/);
+  assert.match(await (await post(fetchRequest, v2)).text(), /^[0-9a-f]{4}ERR too many requests wait/);
+  assert.equal((await ask("git-receive-pack")).status, 200, "pushes have a limit of their own");
+  held[0]?.finish();
+  assert.equal(await first.text(), "begun");
+  await until("the next has its turn", () => held.length === 2);
+  held[1]?.finish();
+  assert.equal(await (await second).text(), "begun");
+  assert.equal((await ask("git-upload-pack")).status, 200);
+});
+
+test("requests of fetches share a bounded memory", async (t) => {
+  const { cluster, post } = await withRepository(t, { fetchRequestsBytesMax: 10_000 });
+  assert.match(await (await post(Buffer.alloc(20_000, "0000"), v2)).text(), /all the memory that they may/);
+  assert.equal((await post(flushPkt, v2)).status, 200, "what was taken is given back");
+  assert.equal(cluster.node(0).callsTo("/git-upload-pack").length, 0);
+});

@@ -17,7 +17,7 @@ import type { Membership } from "./membership.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ReceivePack } from "./receive-pack.ts";
 import type { RefSnapshots } from "./ref-snapshot.ts";
-import { decodedBody, wholeBody } from "./request-body.ts";
+import { decodedBody, withWholeBody, type ByteBudget } from "./request-body.ts";
 import { routeWrite } from "./router.ts";
 import type { UploadPack } from "./upload-pack.ts";
 
@@ -28,6 +28,8 @@ export interface GitHttpDependencies {
   readonly uploadPack: UploadPack;
   readonly receivePack: ReceivePack;
   readonly metrics: Metrics;
+  /** For requests of fetches. */
+  readonly budget: ByteBudget;
   readonly settings: ControllerSettings;
   readonly clock: Clock;
   /** As clients see it, "gitmesh/0.1.0". */
@@ -86,16 +88,18 @@ async function call(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Buffer | Readable> {
-  const encoded = decodedBody(rawBody(request));
-  if (service === "git-receive-pack") {
-    const { ip, id: requestId } = request;
-    return (await deps.receivePack.handle({ repository, body: encoded, requestId, actor: ip })).body;
-  }
-  const body = await wholeBody(encoded, deps.settings.fetchRequestBytesMax);
+  const decoded = decodedBody(rawBody(request));
   const signal = clientSignal(reply);
-  const answered = await deps.uploadPack.handle({ repository, gitProtocol: gitProtocolOf(request), body, signal });
-  deps.metrics.fetched(body);
-  return answered;
+  if (service === "git-receive-pack") {
+    const { ip: actor, id: requestId } = request;
+    return (await deps.receivePack.handle({ repository, body: decoded, requestId, actor, signal })).body;
+  }
+  const gitProtocol = gitProtocolOf(request);
+  return withWholeBody(decoded, deps.settings.fetchRequestBytesMax, deps.budget, async (body) => {
+    const answered = await deps.uploadPack.handle({ repository, gitProtocol, body, signal });
+    deps.metrics.fetched(body);
+    return answered;
+  });
 }
 
 /** Bytes on the connection while this request was on it. */
@@ -147,6 +151,8 @@ async function advertisement(
   { repository, replicas }: RepositoryWithReplicas,
   gitProtocol: string | undefined,
 ): Promise<Buffer> {
+  // What would be refused now is told before anything is uploaded or asked for.
+  (service === "git-upload-pack" ? deps.uploadPack : deps.receivePack).checkRoom();
   if (service === "git-upload-pack") return deps.uploadPack.advertise(repository, gitProtocol);
   const quorum = writeQuorumOf(repository.replicasWanted, deps.settings.writeQuorum);
   const route = routeWrite(replicas, deps.membership.nodes(), quorum);

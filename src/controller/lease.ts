@@ -19,6 +19,8 @@ export interface LeaseOptions {
   /** Unique to this start of this controller. */
   readonly holder: string;
   readonly leaseMs: number;
+  /** Told after each attempt whether the store could do what it was asked. */
+  readonly onAttempt?: (done: boolean) => void;
 }
 
 export class LeaseKeeper {
@@ -48,11 +50,13 @@ export class LeaseKeeper {
 
   /** Takes and renews the lease until the signal aborts, then gives it back. */
   async run(signal: AbortSignal): Promise<void> {
-    const { store, clock, log, name, holder, leaseMs } = this.#options;
+    const { store, clock, log, name, holder, leaseMs, onAttempt } = this.#options;
     while (!signal.aborted) {
       try {
         await this.tryOnce();
+        onAttempt?.(true);
       } catch (error) {
+        onAttempt?.(false);
         // The lease that is held runs out by itself.
         log.debug({ error: messageOf(error) }, "cannot renew the lease");
       }

@@ -166,3 +166,13 @@ test("a controller that starts after the store was down for long takes nobody fo
     ],
   );
 });
+
+test("while the store takes no heartbeats nobody is silent", async () => {
+  const { membership, pass } = await setUp();
+  membership.noteWrite(false);
+  await pass(3 * nodeTimeoutMs);
+  assert.equal(membership.get(id)?.alive, true);
+  membership.noteWrite(true);
+  await pass(2 * nodeTimeoutMs);
+  assert.equal(membership.get(id)?.alive, false);
+});

@@ -38,6 +38,7 @@ export class Membership {
   readonly #inFlight = new Map<string, number>();
   #refreshedMs: number | undefined;
   #refreshing: Promise<void> | undefined;
+  #storeTakesWrites = true;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -93,6 +94,14 @@ export class Membership {
     this.#noteLife(observed);
   }
 
+  /**
+   * Whether the store took the last write that this controller tried. While it takes none (a full disk, read-only), what it
+   * says of heartbeats is old, and nobody is silent.
+   */
+  noteWrite(taken: boolean): void {
+    this.#storeTakesWrites = taken;
+  }
+
   /** Reads the nodes from the store; several callers at once share one read. Throws "store-unavailable". */
   refresh(): Promise<void> {
     this.#refreshing ??= this.#read().finally(() => {
@@ -124,7 +133,7 @@ export class Membership {
     const nowMs = clock.monotonicMs();
     const elapsedMs = nowMs - (this.#refreshedMs ?? nowMs);
     // A longer step means that we did not look, not that the node was silent.
-    const stepMs = Math.min(elapsedMs, 2 * heartbeatIntervalMs);
+    const stepMs = this.#storeTakesWrites ? Math.min(elapsedMs, 2 * heartbeatIntervalMs) : 0;
     this.#refreshedMs = nowMs;
     const known = new Set(records.map(({ id }) => id));
     for (const id of this.#nodes.keys()) if (!known.has(id)) this.#nodes.delete(id);

@@ -70,7 +70,10 @@ export interface NodeClientOptions {
 const stageBufferBytes = 512 * 1024;
 const problemBytesMax = 64 * 1024;
 
-export class NodeClient {
+/** What the controller asks of repository servers. Not the class: in the simulation others stand in for it. */
+export interface NodeClient extends Pick<HttpNodeClient, keyof HttpNodeClient> {}
+
+export class HttpNodeClient {
   readonly #agent: Agent;
   readonly #authorization: string;
   readonly #idleMs: number;
@@ -104,7 +107,7 @@ export class NodeClient {
     await this.#json("PATCH", nodeUrl, nodePaths.replica(description.id), description);
   }
 
-  /** Moves a replica's directory aside; none is fine. With `ifUnused`, "replica-in-use" refuses it. */
+  /** Moves a replica's directory aside; none is fine. With `ifUses`, "replica-in-use" refuses it. */
   async retireReplica(nodeUrl: string, repositoryId: string, request: RetireRequest): Promise<void> {
     await this.#json("POST", nodeUrl, nodePaths.retire(repositoryId), request);
   }

@@ -11,6 +11,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
+import { moveAside } from "./moving-aside.ts";
 import type { NodeClient } from "./node-client.ts";
 
 export interface OrphansDependencies {
@@ -70,34 +71,35 @@ export class Orphans {
 
   /** True when there is nothing more to do about it. */
   async #lookAt(nodeId: string, repositoryId: string): Promise<boolean> {
-    const { store, membership, log } = this.#deps;
+    const { store, membership, nodeClient, log } = this.#deps;
     const node = membership.get(nodeId);
     if (node?.alive !== true) return false;
     const found = await store.getRepository(repositoryId);
-    if (found === undefined) {
-      if (!(await store.isDeleted(repositoryId))) return false;
-      return this.#retire(node.url, nodeId, repositoryId, "deleted");
-    }
-    if (found.replicas.some((replica) => replica.nodeId === nodeId)) return true;
-    if (found.repository.aheadGeneration >= 0) return false;
-    const ready = found.replicas.filter(
-      (replica) => replica.state === "READY" && membership.get(replica.nodeId)?.alive === true,
-    ).length;
-    if (ready < found.repository.replicasWanted) return false;
-    log.info({ nodeId, repository: found.repository.name }, "moving a surplus copy aside");
-    return this.#retire(node.url, nodeId, repositoryId, "surplus");
-  }
-
-  async #retire(url: string, nodeId: string, repositoryId: string, reason: string): Promise<boolean> {
+    if (found?.replicas.some((replica) => replica.nodeId === nodeId) === true) return true;
+    const reason = await this.#reasonToMove(nodeId, repositoryId);
+    if (reason === undefined) return false;
+    log.info({ nodeId, repositoryId, reason }, "moving a copy aside");
+    const isUnwanted = async (): Promise<boolean> => (await this.#reasonToMove(nodeId, repositoryId)) !== undefined;
     try {
-      await this.#deps.nodeClient.retireReplica(url, repositoryId, { reason, ifUnused: true });
+      const moved = await moveAside(nodeClient, { url: node.url, repositoryId, reason, isUnwanted });
       crashPoint("orphan.moved-aside");
-      // Should it have been placed there meanwhile, it has nothing now.
-      await this.#deps.store.recordMovedAside(repositoryId, nodeId, this.#deps.clock.nowMs());
-      return true;
+      return moved;
     } catch (error) {
-      this.#deps.log.warn({ nodeId, repositoryId, error: messageOf(error) }, "could not move a copy aside");
+      log.warn({ nodeId, repositoryId, error: messageOf(error) }, "could not move a copy aside");
       return false;
     }
+  }
+
+  /** Why the copy is not wanted; undefined when it is, or may be. */
+  async #reasonToMove(nodeId: string, repositoryId: string): Promise<"deleted" | "surplus" | undefined> {
+    const { store, membership } = this.#deps;
+    const found = await store.getRepository(repositoryId);
+    if (found === undefined) return (await store.isDeleted(repositoryId)) ? "deleted" : undefined;
+    const { repository, replicas } = found;
+    if (replicas.some((replica) => replica.nodeId === nodeId) || repository.aheadGeneration >= 0) return undefined;
+    const ready = replicas.filter(
+      (replica) => replica.state === "READY" && membership.get(replica.nodeId)?.alive === true,
+    ).length;
+    return ready >= repository.replicasWanted ? "surplus" : undefined;
   }
 }

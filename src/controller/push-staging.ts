@@ -55,6 +55,8 @@ export type PushStagingOutcome =
       readonly nodeIds: readonly string[];
       /** Time that each replica took, ms by node id; for people. */
       readonly stagedMs: Readonly<Record<string, number>>;
+      /** By node, the `copyNumber` of the replica. */
+      readonly copies: ReadonlyMap<string, number>;
       /** The latest generation that a replica said it is at; -1 when none did. */
       readonly seenGeneration: number;
     }
@@ -62,6 +64,8 @@ export type PushStagingOutcome =
 
 export class PushStaging {
   readonly #deps: PushStagingDependencies;
+  /** Nodes that have refused every push as busy since then. */
+  readonly #busySinceMs = new Map<string, number>();
 
   constructor(deps: PushStagingDependencies) {
     this.#deps = deps;
@@ -71,22 +75,18 @@ export class PushStaging {
   async stage(push: PushToStage, onProgress: (text: string) => void, log: Logger): Promise<PushStagingOutcome> {
     const { admitted, repository, targets } = push;
     const tips = tipsToStage(admitted, repository);
+    const copies = new Map(targets.map(({ nodeId, copyNumber }) => [nodeId, copyNumber]));
     // Deletes bring no objects: there is nothing to stage, and every replica that can be reached has them all.
     if (tips.length === 0) {
       await drain(push.pack());
       const seenGeneration = await this.#generationOf(repository.id, targets);
-      return {
-        kind: "staged",
-        admitted,
-        nodeIds: targets.map((target) => target.nodeId),
-        stagedMs: {},
-        seenGeneration,
-      };
+      const nodeIds = targets.map((target) => target.nodeId);
+      return { kind: "staged", admitted, nodeIds, stagedMs: {}, copies, seenGeneration };
     }
     const staged = await this.#stream(push, tips, onProgress);
     this.#report(staged, log);
-    if (staged.tooLarge) await drain(push.pack());
-    const verdict = judgeStaging(targets, staged, push.writeQuorum);
+    if (staged.tooLarge || staged.givenUp) await drain(push.pack());
+    const verdict = judgeStaging(targets, { ...staged, results: this.#judgeBusy(staged.results) }, push.writeQuorum);
     if (verdict.kind === "refused") {
       // The parents that a shallow clone does not have are the usual reason, and the one that a person can act on.
       if (admitted.fromShallow && verdict.unpack.startsWith("did not receive expected object")) {
@@ -101,12 +101,12 @@ export class PushStaging {
       -1,
       ...[...staged.results.values()].map((result) => (result.kind === "staged" ? (result.generation ?? -1) : -1)),
     );
-    const { stagedMs } = staged;
     return {
       kind: "staged",
       admitted: withStagedTips(admitted, repository, verdict.tips),
       nodeIds,
-      stagedMs,
+      stagedMs: staged.stagedMs,
+      copies,
       seenGeneration,
     };
   }
@@ -136,6 +136,8 @@ export class PushStaging {
         clock,
         nodeIdleMs: settings.nodeIdleMs,
         onProgress,
+        givesUp: (nodeId) =>
+          push.targets.some((target) => target.nodeId === nodeId && target.ready) && !this.#isHopeless(nodeId),
       });
     } finally {
       for (const release of releases) release();
@@ -144,11 +146,34 @@ export class PushStaging {
 
   #report(staged: StagedPack, log: Logger): void {
     for (const [nodeId, result] of staged.results) {
-      if (result.kind === "unreachable" && !staged.tooLarge) {
+      // Those that were told to forget it are not to blame.
+      if (result.kind === "unreachable" && !staged.tooLarge && !staged.givenUp) {
         this.#deps.membership.reportFailure(nodeId, new NodeCallError(result.message, { unreachable: true }));
       }
       if (result.kind !== "staged") log.warn({ nodeId, ...result }, "replica dropped out of a push");
     }
+  }
+
+  /** A node that has been busy for so long that pushes no longer wait for it has failed. */
+  #judgeBusy(results: ReadonlyMap<string, ReplicaStageResult>): ReadonlyMap<string, ReplicaStageResult> {
+    const judged = new Map<string, ReplicaStageResult>();
+    for (const [nodeId, result] of results) {
+      if (result.kind === "staged" || result.kind === "bad-pack") this.#busySinceMs.delete(nodeId);
+      if (result.kind !== "busy") {
+        judged.set(nodeId, result);
+        continue;
+      }
+      const hopeless = this.#isHopeless(nodeId);
+      judged.set(nodeId, hopeless ? { kind: "node-failed", message: result.message } : result);
+      if (!this.#busySinceMs.has(nodeId)) this.#busySinceMs.set(nodeId, this.#deps.clock.monotonicMs());
+    }
+    return judged;
+  }
+
+  #isHopeless(nodeId: string): boolean {
+    const { clock, settings } = this.#deps;
+    const sinceMs = this.#busySinceMs.get(nodeId);
+    return sinceMs !== undefined && clock.monotonicMs() - sinceMs > settings.nodeIdleMs;
   }
 
   /** The nodes that hold the push now, having fetched it from one that staged it. Bounded in time; never rejects. */

@@ -6,12 +6,12 @@
  * everything after it only brings the replicas' own refs up to date.
  */
 import { PassThrough, Readable } from "node:stream";
-import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
+import { FairLimiter } from "../base/fair-limiter.ts";
 import type { Logger } from "../base/log.ts";
-import { writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
+import { turnWaitMs, writeQuorumOf, type ControllerSettings } from "../base/settings.ts";
 import { PktReader, sideBand } from "../protocol/pkt-line.ts";
 import { parseReceivePackRequest, type ReceivePackRequest } from "../protocol/receive-pack-request.ts";
 import { reportStatus } from "../protocol/report-status.ts";
@@ -27,6 +27,9 @@ import { routeWrite, type WriteTarget } from "./router.ts";
 
 /** git's own interval of receive.keepAlive: proxies and clients give up on silent connections. */
 const keepAliveMs = 5000;
+/** Commands of a push that is refused unseen: without a limit on their number they could fill the memory. */
+const refusedCommandsMax = 50;
+
 export interface ReceivePackDependencies {
   readonly store: Store;
   readonly nodeClient: NodeClient;
@@ -45,15 +48,26 @@ export interface ReceivePackInput {
   readonly requestId: string;
   /** Who pushes, for people. */
   readonly actor: string;
+  /** Aborts when the client goes away. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export class ReceivePack {
   readonly #deps: ReceivePackDependencies;
   readonly #staging: PushStaging;
+  readonly #turns: FairLimiter;
 
   constructor(deps: ReceivePackDependencies) {
     this.#deps = deps;
     this.#staging = new PushStaging(deps);
+    const { pushesMax, pushQueueMax } = deps.settings;
+    const limits = { runningMax: pushesMax, waitingMax: pushQueueMax, waitMs: turnWaitMs(deps.settings) };
+    this.#turns = new FairLimiter({ ...limits, what: "push" }, deps.clock);
+  }
+
+  /** Throws "busy" when a push that came now would be refused. */
+  checkRoom(): void {
+    this.#turns.check();
   }
 
   /**
@@ -61,6 +75,42 @@ export class ReceivePack {
    * when the push does. Throws GitmeshError when the request is malformed.
    */
   async handle(input: ReceivePackInput): Promise<{ readonly body: Readable }> {
+    let release: () => void;
+    try {
+      release = await this.#turns.enter(input.repository.repository.id, input.signal);
+    } catch (error) {
+      if (error instanceof GitmeshError && error.code === "busy") return this.#refuse(input, error);
+      throw error;
+    }
+    try {
+      const { answer, push } = await this.#admit(input);
+      void push.finally(release);
+      return { body: answer };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** In the report git shows the sentence, unlike that of a status. */
+  async #refuse(
+    { repository: { repository }, body }: ReceivePackInput,
+    error: GitmeshError,
+  ): Promise<{ body: Readable }> {
+    const reader = new PktReader(body);
+    const limits = { commandsMax: refusedCommandsMax };
+    const request = await parseReceivePackRequest(reader, limits, repository.objectFormat).catch(() => {
+      throw error;
+    });
+    await drain(reader.rest());
+    if (request.empty) return { body: Readable.from([]) };
+    const answer = new Answer(request, this.#deps.clock);
+    answer.report({ unpack: error.message, results: refuseAll(requestedChanges(request), "busy, try again shortly") });
+    return { body: answer.stream };
+  }
+
+  /** The answer's body, and the push that writes it. */
+  async #admit(input: ReceivePackInput): Promise<{ readonly answer: Readable; readonly push: Promise<void> }> {
     const { repository, replicas } = input.repository;
     const { settings, membership } = this.#deps;
     const reader = new PktReader(input.body);
@@ -72,7 +122,7 @@ export class ReceivePack {
     if (request.empty) {
       // To its end, so that the connection is free for the push that follows.
       await drain(reader.rest());
-      return { body: Readable.from([]) };
+      return { answer: Readable.from([]), push: Promise.resolve() };
     }
     const writeQuorum = writeQuorumOf(repository.replicasWanted, settings.writeQuorum);
     const route = routeWrite(replicas, membership.nodes(), writeQuorum);
@@ -81,12 +131,12 @@ export class ReceivePack {
       await drain(reader.rest());
       const answer = new Answer(request, this.#deps.clock);
       answer.report({ unpack: route.sentence, results: refuseAll(requestedChanges(request), route.sentence) });
-      return { body: answer.stream };
+      return { answer: answer.stream, push: Promise.resolve() };
     }
     const answer = new Answer(request, this.#deps.clock);
     crashPoint("push.admitted");
-    void this.#push(repository, route.targets, writeQuorum, request, reader, answer, input);
-    return { body: answer.stream };
+    const push = this.#push(repository, route.targets, writeQuorum, request, reader, answer, input);
+    return { answer: answer.stream, push };
   }
 
   /** Stage, commit, apply, answer. Never rejects. */
@@ -99,7 +149,7 @@ export class ReceivePack {
     answer: Answer,
     { requestId, actor }: ReceivePackInput,
   ): Promise<void> {
-    const pushId = uuid();
+    const pushId = this.#deps.clock.uuid();
     const startMs = this.#deps.clock.monotonicMs();
     const log = this.#deps.log.child({ requestId, pushId, repository: repository.name });
     let staging: PushStagingOutcome;
@@ -143,6 +193,7 @@ export class ReceivePack {
       admitted,
       nodeIds: stagedNodeIds,
       stagedMs,
+      copies,
       seenGeneration,
     }: Extract<PushStagingOutcome, { readonly kind: "staged" }>,
     actor: string,
@@ -156,6 +207,7 @@ export class ReceivePack {
         atomic: request.atomic,
         changes: admitted.changes,
         stagedNodeIds,
+        copies,
         writeQuorum,
         committedMs: this.#deps.clock.nowMs(),
         actor,
@@ -214,7 +266,7 @@ function commitFailure(error: unknown): string {
     return "an error of the server; try again";
   return error.fields["outcome"] === "unknown"
     ? "the metadata store stopped answering in the middle; fetch to see whether the push took effect"
-    : "the metadata store does not answer; nothing has changed, try again";
+    : `nothing has changed: ${error.message}`;
 }
 
 /** The answer's body: side band with progress and keep-alives, or the plain report. */

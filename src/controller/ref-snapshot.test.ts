@@ -15,6 +15,7 @@ class RefStore {
   reads = 0;
   logReads = 0;
   gone = false;
+  down = false;
   generation = 0;
 
   commit(...changes: RefChange[]): void {
@@ -26,6 +27,7 @@ class RefStore {
 
   async readRefs(): Promise<RefsAtGeneration> {
     this.reads += 1;
+    if (this.down) throw new GitmeshError("store-unavailable", "down");
     if (this.gone) throw new GitmeshError("repository-not-found", "gone");
     const { generation, refs } = this;
     await new Promise((resolve) => setImmediate(resolve));
@@ -34,14 +36,15 @@ class RefStore {
 
   async readRefLog(_id: string, after: number, limit: number): Promise<readonly RefLogEntry[]> {
     this.logReads += 1;
+    if (this.down) throw new GitmeshError("store-unavailable", "down");
     return this.log.filter((entry) => entry.generation > after).slice(0, limit);
   }
 }
 
-function setUp(bytesMax = 1e6) {
+function setUp(bytesMax = 1e6, staleReads = false) {
   const store = new RefStore();
   // Only these two methods are used.
-  const snapshots = new RefSnapshots(store as unknown as Store, bytesMax);
+  const snapshots = new RefSnapshots(store as unknown as Store, bytesMax, staleReads);
   const get = (generation = store.generation) => snapshots.get(repository({ generation }));
   return { store, get, snapshots };
 }
@@ -158,4 +161,24 @@ test("merging log entries equals applying them one by one", () => {
       );
     }),
   );
+});
+
+test("while the store does not answer, an older snapshot is given only if stale reads are allowed", async () => {
+  for (const staleReads of [false, true]) {
+    const { store, get, snapshots } = setUp(1e6, staleReads);
+    store.down = true;
+    await assert.rejects(get(), { code: "store-unavailable" }, "there is none");
+    store.down = false;
+    const { generation } = await get();
+    store.down = true;
+    assert.equal((await get(generation)).generation, generation, "new enough as far as is known");
+    if (staleReads) assert.equal((await get(generation + 1)).generation, generation);
+    else await assert.rejects(get(generation + 1), { code: "store-unavailable" });
+    store.down = false;
+    store.generation = generation + 1;
+    assert.equal((await get()).generation, generation + 1, "it was not forgotten");
+    snapshots.clear();
+    store.down = true;
+    await assert.rejects(get(), { code: "store-unavailable" });
+  }
 });

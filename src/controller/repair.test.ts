@@ -180,7 +180,7 @@ test("with no READY replica only one that proves to be complete is promoted", as
 });
 
 test("the ref log is trimmed", async (t) => {
-  const cluster = await TestCluster.start(t, { nodes: 1, settings: { replicas: 1, refLogKeep: 3 } });
+  const cluster = await TestCluster.start(t, { nodes: 1, settings: { replicas: 1, refLogKeep: 3, refLogKeepMs: 1 } });
   const view = await createRepository(cluster);
   for (let index = 0; index < 10; index += 1) await commit(cluster, view.id, `refs/heads/${index}`, cluster.nodes);
   await until("three are left", async () => {

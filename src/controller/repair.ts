@@ -16,6 +16,7 @@ import type { ReplicaApplier } from "./apply.ts";
 import { Backoff } from "./backoff.ts";
 import type { LeaseKeeper } from "./lease.ts";
 import type { Membership } from "./membership.ts";
+import { moveAside } from "./moving-aside.ts";
 import type { NodeClient } from "./node-client.ts";
 import type { ReplicaCatchUp } from "./replica-catch-up.ts";
 import { planRepair, type RepairStep } from "./repair-plan.ts";
@@ -243,24 +244,30 @@ export class Repair {
 
   /** The record first; the directory is moved aside then, or as an orphan when its node comes back. */
   async #remove(repositoryId: string, name: string, step: RepairStep & { readonly kind: "remove" }): Promise<void> {
-    const { store, nodeClient, membership, clock, log } = this.#deps;
+    const { store, nodeClient, membership, log } = this.#deps;
     if (!(await store.removeReplica(repositoryId, step.nodeId, step.readyElsewhere, step.reason))) return;
     crashPoint("remove.committed");
     log.info({ repository: name, nodeId: step.nodeId, reason: step.reason }, "replica removed");
     const node = membership.get(step.nodeId);
+    // Another controller may put it there again meanwhile.
+    const isUnwanted = async (): Promise<boolean> => {
+      const found = await store.getRepository(repositoryId);
+      return found?.replicas.every(({ nodeId }) => nodeId !== step.nodeId) === true;
+    };
     if (node?.alive === true) {
-      await nodeClient.retireReplica(node.url, repositoryId, { reason: step.reason });
-      // Should another controller have put it there again meanwhile, what it is believed to have is gone.
-      await store.recordMovedAside(repositoryId, step.nodeId, clock.nowMs());
+      await moveAside(nodeClient, { url: node.url, repositoryId, reason: step.reason, isUnwanted });
     }
     crashPoint("remove.node-told");
   }
 
   async #trimLog({ repository }: RepositoryWithReplicas, signal: AbortSignal): Promise<void> {
-    const { store, settings } = this.#deps;
+    const { store, settings, clock } = this.#deps;
     const keepFrom = repository.generation - settings.refLogKeep + 1;
     if (keepFrom <= 1 || signal.aborted) return;
     const [first] = await store.readRefLog(repository.id, 0, 1);
-    if (first !== undefined && first.generation < keepFrom) await store.trimRefLog(repository.id, keepFrom);
+    // A push whose COMMIT had no answer finds out by the log what became of it.
+    const committedBeforeMs = clock.nowMs() - settings.refLogKeepMs;
+    if (first !== undefined && first.generation < keepFrom && first.committedMs < committedBeforeMs)
+      await store.trimRefLog(repository.id, keepFrom, committedBeforeMs);
   }
 }

@@ -5,11 +5,13 @@
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
-import { nodePaths } from "../protocol/node-api.ts";
+import { hashOfRefs, nodePaths } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
-import type { RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
+import type { Replica, RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
 import type { ReplicaApplier } from "./apply.ts";
+import type { ClusterNode } from "./cluster-node.ts";
 import type { Membership } from "./membership.ts";
+import { moveAside } from "./moving-aside.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
 import { routeRead } from "./router.ts";
@@ -23,6 +25,8 @@ export interface ReplicaCatchUpDependencies {
   readonly log: Logger;
 }
 
+/** How long a damaged replica waits for another to become complete before it is asked to prove that it is whole itself. */
+const damagedWaitMs = 60_000;
 /** A replica that is not READY after so many fetches is visited again later. */
 const roundsMax = 4;
 
@@ -52,7 +56,10 @@ export class ReplicaCatchUp {
       const replica = found?.replicas.find((candidate) => candidate.nodeId === nodeId);
       if (found === undefined || replica === undefined) return;
       if (replica.state === "READY" || replica.state === "QUARANTINED") return;
-      if (replica.damaged && (await this.#moveDamagedAside(found, nodeId))) continue;
+      if (replica.damaged) {
+        if (await this.#moveDamagedAside(found, nodeId)) continue;
+        if (this.#anotherMayCome(found, replica)) throw new Error("no other replica to fill it from is complete yet");
+      }
       if (replica.state === "STALE" && !(await store.beginCatchUp(repositoryId, nodeId, clock.nowMs()))) continue;
       // Read after the replica became PREPARING: whatever is committed from here on is staged to it, or noted as missed.
       const { generation, refs } = await store.readRefs(repositoryId);
@@ -78,9 +85,39 @@ export class ReplicaCatchUp {
     const node = membership.get(nodeId);
     const others = replicas.filter((replica) => replica.nodeId !== nodeId);
     if (node === undefined || routeRead(others, membership.nodes(), 0).candidates.length === 0) return false;
-    await nodeClient.retireReplica(node.url, repository.id, { reason: "damaged" });
-    await store.recordMovedAside(repository.id, nodeId, clock.nowMs());
+    const isUnwanted = async (): Promise<boolean> => {
+      const found = await store.getRepository(repository.id);
+      return found?.replicas.some((replica) => replica.nodeId === nodeId && replica.damaged) === true;
+    };
+    const copy = { url: node.url, repositoryId: repository.id, reason: "damaged", isUnwanted };
+    if (await moveAside(nodeClient, copy)) await store.recordMovedAside(repository.id, nodeId, clock.nowMs());
     return true;
+  }
+
+  /** Others are being filled or proved complete just now: what is in a damaged copy is not used before that had its time. */
+  #anotherMayCome({ replicas }: RepositoryWithReplicas, { nodeId, stateSinceMs }: Replica): boolean {
+    const { membership, clock } = this.#deps;
+    return (
+      clock.nowMs() - stateSinceMs < damagedWaitMs &&
+      replicas.some(
+        (other) =>
+          other.nodeId !== nodeId &&
+          !other.damaged &&
+          other.state !== "QUARANTINED" &&
+          membership.get(other.nodeId)?.alive === true,
+      )
+    );
+  }
+
+  /** A copy that cannot be filled up may be damaged itself: then it is to be filled anew the next time. */
+  async #judgeCopy(repositoryId: string, node: ClusterNode, signal: AbortSignal): Promise<void> {
+    const { nodeClient, store, clock, log } = this.#deps;
+    const request = { generation: 0, refsHash: hashOfRefs([]), objects: true };
+    const result = await nodeClient.verify(node.url, repositoryId, request, signal);
+    if (result.kind !== "verified" || result.problems.length === 0) return;
+    const reason = `damaged: ${result.problems.join("; ")}`.slice(0, 1000);
+    const outcome = await store.markDamaged(repositoryId, node.id, reason, clock.nowMs(), { byHand: false });
+    log.error({ repositoryId, nodeId: node.id, reason, outcome }, "a replica that cannot catch up is damaged");
   }
 
   async #fetch(
@@ -112,7 +149,9 @@ export class ReplicaCatchUp {
     const release = source === undefined ? () => {} : membership.track(source.nodeId);
     try {
       const result = await nodeClient.catchUp(node.url, header, pairs(refs), onProgress, signal);
-      if (result.kind !== "caught-up") throw new Error(result.message);
+      if (result.kind === "caught-up") return;
+      if (source !== undefined) await this.#judgeCopy(id, node, signal);
+      throw new Error(result.message);
     } catch (error) {
       if (error instanceof NodeCallError && error.unreachable && !signal.aborted)
         membership.reportFailure(nodeId, error);

@@ -2,7 +2,6 @@
  * Makes a repository: directories on its nodes first, then the record in the store, which is the decision. A directory
  * without a record is an orphan, moved aside when it is known that there will be none.
  */
-import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
@@ -58,7 +57,7 @@ export class RepositoryCreation {
       throw new GitmeshError("not-enough-nodes", detail);
     }
     const { name, objectFormat, defaultBranch, description } = request;
-    const replica: ReplicaDescription = { id: uuid(), name, objectFormat, defaultBranch, description };
+    const replica: ReplicaDescription = { id: clock.uuid(), name, objectFormat, defaultBranch, description };
     const created = await this.#createReplicas(replica, ranked, request.replicas);
     crashPoint("create.replicas-made");
     const needed = writeQuorumOf(request.replicas, settings.writeQuorum);
@@ -84,6 +83,8 @@ export class RepositoryCreation {
       // Only when it is certain that there is no record: after a lost answer there may be one.
       if (error instanceof GitmeshError && error.code === "repository-exists") {
         await this.#retire(replica.id, created, "another repository of this name was created at the same time");
+      } else if (error instanceof GitmeshError && error.fields["outcome"] !== "unknown") {
+        await this.#retire(replica.id, created, "its creation failed");
       }
       throw error;
     }

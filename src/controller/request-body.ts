@@ -41,8 +41,51 @@ async function* decodedBy(body: Readable, decoder: NodeJS.ReadWriteStream & Read
   }
 }
 
-/** The whole of a body. Throws "too-large" as soon as it exceeds `bytesMax`. */
-export async function wholeBody(body: AsyncIterable<Buffer>, bytesMax: number): Promise<Buffer> {
+/** Memory that requests share. */
+export class ByteBudget {
+  readonly #bytesMax: number;
+  #bytes = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  /** Throws "busy" when there is not so much left. */
+  take(bytes: number): void {
+    if (this.#bytes + bytes > this.#bytesMax) {
+      throw new GitmeshError("busy", "the requests of fetches take all the memory that they may; try again shortly");
+    }
+    this.#bytes += bytes;
+  }
+
+  giveBack(bytes: number): void {
+    this.#bytes -= bytes;
+  }
+}
+
+/** Runs `use` with the whole of a body, which counts in `budget` meanwhile. Throws "busy", and "too-large" beyond `bytesMax`. */
+export async function withWholeBody<T>(
+  body: AsyncIterable<Buffer>,
+  bytesMax: number,
+  budget: ByteBudget,
+  use: (whole: Buffer) => Promise<T>,
+): Promise<T> {
+  let taken = 0;
+  async function* counted(): AsyncGenerator<Buffer> {
+    for await (const chunk of body) {
+      budget.take(chunk.length);
+      taken += chunk.length;
+      yield chunk;
+    }
+  }
+  try {
+    return await use(await wholeBody(counted(), bytesMax));
+  } finally {
+    budget.giveBack(taken);
+  }
+}
+
+async function wholeBody(body: AsyncIterable<Buffer>, bytesMax: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of body) {

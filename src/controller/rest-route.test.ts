@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { test } from "node:test";
 import type { ClusterView, NodeView, RepositoryView } from "../protocol/public-api.ts";
-import { json } from "./testing/fake-node.ts";
+import { json, type FakeCall, type FakeNode } from "./testing/fake-node.ts";
 import { TestCluster, until } from "./testing/test-cluster.ts";
 
+const creations = (node: FakeNode): readonly FakeCall[] =>
+  node.callsTo("/replicas").filter(({ method }) => method === "POST");
 const parse = async <T>(answer: Response): Promise<T> => (await answer.json()) as T;
 type Problem = { code: string; detail: string; status: number; errors?: unknown[] };
 
@@ -24,9 +26,9 @@ test("a repository is created, shown, listed, changed and deleted", async (t) =>
   assert.deepEqual([view.timestamp, view.generation, view.nodes.length], [-1, 0, 2]);
   assert(view.nodes.every(({ status }) => status === "READY"));
   assert.equal(view.primaryNode, view.nodes[0]?.url);
-  const made = cluster.nodes.filter((node) => node.callsTo("/replicas").length === 1);
+  const made = cluster.nodes.filter((node) => creations(node).length === 1);
   assert.equal(made.length, 2);
-  assert.deepEqual(JSON.parse(made[0]?.callsTo("/replicas")[0]?.body.toString() ?? ""), {
+  assert.deepEqual(JSON.parse(made.map(creations)[0]?.[0]?.body.toString() ?? ""), {
     id: view.id,
     name: "team/site",
     objectFormat: "sha1",
@@ -171,7 +173,7 @@ test("of two creations of one name at once, one wins and leaves no directory of 
     answers.map(({ status }) => status).toSorted((one, other) => one - other),
     [201, 409, 409, 409],
   );
-  const made = cluster.node(0).callsTo("/replicas").length;
+  const made = creations(cluster.node(0)).length;
   assert.equal(cluster.node(0).callsTo("/_retire").length, made - 1);
 });
 

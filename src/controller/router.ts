@@ -19,6 +19,8 @@ export interface WriteTarget {
   readonly url: string;
   /** False for a PREPARING replica: it is written to, but does not count for the quorum. */
   readonly ready: boolean;
+  /** Of the replica. */
+  readonly copyNumber: number;
 }
 
 export type WriteRoute =
@@ -60,11 +62,11 @@ export function routeWrite(
   writeQuorum: number,
 ): WriteRoute {
   const targets: WriteTarget[] = [];
-  for (const { nodeId, state } of replicas) {
+  for (const { nodeId, state, copyNumber } of replicas) {
     if (state !== "READY" && state !== "PREPARING") continue;
     const node = nodes.find(({ id }) => id === nodeId);
     if (node === undefined || !node.alive || node.suspect) continue;
-    targets.push({ nodeId, url: node.url, ready: state === "READY" });
+    targets.push({ nodeId, url: node.url, ready: state === "READY", copyNumber });
   }
   const ready = targets.filter((target) => target.ready).length;
   if (ready >= writeQuorum) return { kind: "stage", targets };

@@ -82,6 +82,33 @@ test("a damaged replica is moved aside and filled anew", async (t) => {
   assert.equal(second.callsTo("/_retire").length, 0);
 });
 
+test("a copy that cannot catch up because it is damaged itself is filled anew", async (t) => {
+  const { cluster, view, first } = await start(t);
+  // As it is when packs rot on a replica that is not READY, which nothing reads.
+  first.behaviours.set("/_catch-up", (_call, response) =>
+    json(response, 200, { result: { kind: "node-failed", message: "packed object is corrupt" } }),
+  );
+  answers(first, { problems: ["packed object is corrupt"] });
+  first.behaviours.set("/_retire", (_call, response) => {
+    first.behaviours.clear();
+    response.writeHead(204).end();
+  });
+  await cluster.store.markStale(view.id, [first.id], "was away", 1);
+  await until("it is READY", async () => (await replicaOn(cluster, view.id, first)).state === "READY");
+  assert.equal(first.callsTo("/_retire").length, 1);
+});
+
+test("a copy that cannot catch up for another reason stays where it is", async (t) => {
+  const { cluster, view, first } = await start(t);
+  first.behaviours.set("/_catch-up", (_call, response) =>
+    json(response, 200, { result: { kind: "node-failed", message: "no space left on device" } }),
+  );
+  await cluster.store.markStale(view.id, [first.id], "was away", 1);
+  await until("it was verified", () => first.callsTo("/_verify").length > 0);
+  await until("it was tried again", () => first.callsTo("/_catch-up").length > 1);
+  assert.equal(first.callsTo("/_retire").length, 0);
+});
+
 test("two controllers that move a damaged copy aside one after the other leave no empty READY replica", async (t) => {
   const { cluster, view, first } = await start(t);
   await cluster.store.recordMovedAside(view.id, first.id, 1);

@@ -1,5 +1,4 @@
 /** A controller, put together: from the store up to the routes. */
-import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
 import { createHttpServer, listen } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
@@ -17,10 +16,11 @@ import { KnownRepositories } from "./known-repositories.ts";
 import { LeaseKeeper } from "./lease.ts";
 import { Membership } from "./membership.ts";
 import { Metrics } from "./metrics.ts";
-import { NodeClient } from "./node-client.ts";
+import { HttpNodeClient } from "./node-client.ts";
 import { NodeInventory } from "./node-inventory.ts";
 import { Orphans } from "./orphans.ts";
 import { ReceivePack } from "./receive-pack.ts";
+import { ByteBudget } from "./request-body.ts";
 import { RefSnapshots } from "./ref-snapshot.ts";
 import { Repair } from "./repair.ts";
 import { ReplicaCatchUp } from "./replica-catch-up.ts";
@@ -60,7 +60,7 @@ export async function startController(
     // It may be another one, or restored from a backup.
     onRecovery: () => snapshots.clear(),
   });
-  const nodeClient = new NodeClient({
+  const nodeClient = new HttpNodeClient({
     secret: settings.secret,
     connectMs: settings.nodeConnectMs,
     idleMs: settings.nodeIdleMs,
@@ -78,16 +78,25 @@ export async function startController(
   const snapshots = new RefSnapshots(store, settings.refSnapshotBytesMax, settings.staleReads);
   const repositories = new KnownRepositories(store, settings.staleReads);
   const readiness = new StoreReadiness({ store, clock, log });
-  const metrics = new Metrics({ store, clock, log, id: uuid() });
+  const metrics = new Metrics({ store, clock, log, id: clock.uuid() });
   const shared = { store, nodeClient, membership, metrics, settings, clock, log };
   const applier = new ReplicaApplier({ ...shared, applyMs: settings.applyMs });
+  const budget = new ByteBudget(settings.fetchRequestsBytesMax);
   const uploadPack = new UploadPack({ ...shared, snapshots, agent });
   const receivePack = new ReceivePack({ ...shared, applier });
   const creation = new RepositoryCreation(shared);
   const changes = new RepositoryChanges(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
   const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
-  const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder: `${name} ${uuid()}`, leaseMs });
+  const lease = new LeaseKeeper({
+    store,
+    clock,
+    log,
+    name: "repair",
+    holder: `${name} ${clock.uuid()}`,
+    leaseMs,
+    onAttempt: (done) => membership.noteWrite(done),
+  });
   const catchUp = new ReplicaCatchUp({ ...shared, applier });
   const adoption = new Adoption({ ...shared, catchUp });
   const workLog = new WorkLog(shared);
@@ -99,11 +108,18 @@ export async function startController(
   const scrub = new Scrub({ ...shared, verification, lease });
   const copies = new Copies({ ...shared, lease });
 
-  const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: settings.jsonBytesMax });
+  const app = createHttpServer({
+    log,
+    requestIdleMs: settings.requestIdleMs,
+    bodyLimitBytes: settings.jsonBytesMax,
+    connectionsMax: settings.connectionsMax,
+    // An overload of clients must not make servers look dead.
+    vital: ["/cluster/", "/healthz", "/readyz"],
+  });
   app.addHook("onRequest", async (request) => {
     if (!withoutStore.has(request.url)) readiness.require();
   });
-  const git = { ...shared, repositories, snapshots, uploadPack, receivePack, agent };
+  const git = { ...shared, repositories, budget, snapshots, uploadPack, receivePack, agent };
   void app.register((routes) => gitHttpRoutes(routes, git));
   void app.register((routes) =>
     restRoutes(routes, { ...shared, creation, changes, adoption, lease, repair, copies, eventStream, name, version }),

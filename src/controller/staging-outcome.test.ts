@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { TipResult } from "../protocol/node-api.ts";
+import type { WriteTarget } from "./router.ts";
 import type { ReplicaStageResult, StagedPack } from "./staging.ts";
 import { judgeStaging } from "./staging-outcome.ts";
 
@@ -9,24 +10,38 @@ const missing: TipResult = { type: "missing" };
 const ok = (tips: TipResult[] = [commit]): ReplicaStageResult => ({ kind: "staged", tips, packBytes: 100 });
 const bad: ReplicaStageResult = { kind: "bad-pack", message: "pack is corrupted (SHA1 mismatch)" };
 const gone: ReplicaStageResult = { kind: "unreachable", message: "ECONNREFUSED" };
+const busy: ReplicaStageResult = { kind: "busy", message: "too many requests wait" };
 const full: ReplicaStageResult = { kind: "node-failed", message: "No space left on device" };
 
 function staged(...results: ReplicaStageResult[]): StagedPack {
   const entries = results.map((result, index) => [`n${index + 1}`, result] as const);
-  return { results: new Map(entries), stagedMs: {}, packBytes: 100, tooLarge: false };
+  return { results: new Map(entries), stagedMs: {}, packBytes: 100, tooLarge: false, givenUp: false };
 }
 
-function targets(...ready: boolean[]): { nodeId: string; url: string; ready: boolean }[] {
-  return ready.map((isReady, index) => ({ nodeId: `n${index + 1}`, url: `http://n${index + 1}`, ready: isReady }));
+function targets(...ready: boolean[]): WriteTarget[] {
+  return ready.map((isReady, index) => ({
+    nodeId: `n${index + 1}`,
+    url: `http://n${index + 1}`,
+    ready: isReady,
+    copyNumber: 0,
+  }));
 }
 
 const three = targets(true, true, true);
+const busySentence = "the cluster has as much work as it may take; nothing has changed, try again shortly";
 const tooFew = (holders: number): string => `only ${holders} of the 2 replicas needed could store it; try again`;
 
 const table = [
   { name: "all hold it", targets: three, staged: staged(ok(), ok(), ok()), holders: ["n1", "n2", "n3"] },
   { name: "one died: the quorum stands", targets: three, staged: staged(ok(), gone, ok()), holders: ["n1", "n3"] },
   { name: "one has no room", targets: three, staged: staged(full, ok(), ok()), holders: ["n2", "n3"] },
+  { name: "one is busy", targets: three, staged: staged(ok(), busy, ok()), unpack: busySentence },
+  {
+    name: "a PREPARING replica's node is busy",
+    targets: targets(true, true, false),
+    staged: staged(ok(), ok(), busy),
+    holders: ["n1", "n2"],
+  },
   { name: "two died", targets: three, staged: staged(ok(), gone, gone), unpack: tooFew(1) },
   { name: "two have no room", targets: three, staged: staged(ok(), full, full), unpack: tooFew(1) },
   { name: "a bad pack", targets: three, staged: staged(bad, bad, bad), unpack: "pack is corrupted (SHA1 mismatch)" },

@@ -25,6 +25,9 @@ export function judgeStaging(targets: readonly WriteTarget[], staged: StagedPack
   if (staged.packBytes === 0) {
     return { kind: "refused", unpack: "eof before pack header was fully read", refusal: "unpacker error" };
   }
+  // Rather than go on without it, which would make it STALE and give it even more to do, the push is to come again.
+  const busy = targets.find(({ nodeId, ready }) => ready && staged.results.get(nodeId)?.kind === "busy");
+  if (busy !== undefined) return { kind: "refused", ...busyWords };
   const groups = new Map<
     string,
     { readonly tips: readonly TipResult[]; readonly ready: string[]; readonly all: string[] }
@@ -47,6 +50,11 @@ export function judgeStaging(targets: readonly WriteTarget[], staged: StagedPack
   }
   return { kind: "refused", ...refusalWords(targets, staged, best?.ready.length ?? 0, writeQuorum) };
 }
+
+const busyWords = {
+  unpack: "the cluster has as much work as it may take; nothing has changed, try again shortly",
+  refusal: "unpacker error",
+};
 
 /** Whether a replica lacks nothing. */
 export function agrees(tips: readonly TipResult[]): boolean {

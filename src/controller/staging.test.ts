@@ -5,15 +5,15 @@ import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
 import { systemClock } from "../base/clock.ts";
 import type { StageResult } from "../protocol/node-api.ts";
-import { NodeClient } from "./node-client.ts";
+import { HttpNodeClient } from "./node-client.ts";
 import { stagePack, type StagedPack } from "./staging.ts";
 
 const repositoryId = "01900000-0000-7000-8000-000000000000";
 const secret = "a secret of the test";
-const nodeIdleMs = 300;
+const nodeIdleMs = 1500;
 const staged: StageResult = { kind: "staged", tips: [{ type: "commit" }], packBytes: 1 };
 const servers: Server[] = [];
-const nodeClient = new NodeClient({ secret, connectMs: 500, idleMs: nodeIdleMs, clock: systemClock });
+const nodeClient = new HttpNodeClient({ secret, connectMs: 500, idleMs: nodeIdleMs, clock: systemClock });
 
 after(async () => {
   await nodeClient.close();
@@ -28,7 +28,8 @@ type Behaviour = (request: IncomingMessage, response: ServerResponse) => void | 
 async function fakeNode(name: string, behaviour: Behaviour): Promise<{ nodeId: string; url: string }> {
   const server = createServer((request, response) => {
     request.on("error", () => {});
-    void behaviour(request, response);
+    // A request that is broken off has nobody to answer.
+    Promise.resolve(behaviour(request, response)).catch(() => {});
   });
   servers.push(server);
   server.listen(0, "127.0.0.1");
@@ -71,6 +72,7 @@ async function stage(
     clock: systemClock,
     nodeIdleMs,
     onProgress: (text) => progress.push(text),
+    givesUp: (nodeId) => nodeId !== "hopeless",
   });
   return { ...result, progress };
 }
@@ -191,4 +193,27 @@ test("a pack over the limit is refused while it streams", async () => {
   const result = await stage([await fakeNode("n1", good([]))], endless(), 1_000_000);
   assert.equal(result.tooLarge, true);
   assert.ok(sent < 20);
+});
+
+test("a push is given up at once when a node is busy, unless nobody waits for that one", async () => {
+  const busy: StageResult = { kind: "busy", message: "too much to do" };
+  const answersBusy: Behaviour = (request, response) => {
+    request.resume();
+    answer(response, { result: busy });
+  };
+  const forgotten: Promise<unknown>[] = [];
+  const other = await fakeNode("n1", (request) => {
+    forgotten.push(once(request, "close").catch(() => {}));
+    request.resume();
+  });
+  async function* endless(): AsyncGenerator<Buffer> {
+    for (;;) yield Buffer.alloc(65_536);
+  }
+  const result = await stage([other, await fakeNode("n2", answersBusy)], endless());
+  assert.equal(result.givenUp, true);
+  assert.deepEqual(result.results.get("n2"), busy);
+  await Promise.all(forgotten);
+  const without = await stage([await fakeNode("n1", good([])), await fakeNode("hopeless", answersBusy)], packOf(40));
+  assert.equal(without.givenUp, false);
+  assert.equal(without.results.get("n1")?.kind, "staged");
 });

@@ -25,6 +25,8 @@ export interface StagedPack {
   readonly packBytes: number;
   /** The client sent more than allowed: nothing was staged. */
   readonly tooLarge: boolean;
+  /** A node had too much to do, and so the others were told to forget it. */
+  readonly givenUp: boolean;
 }
 
 export interface StagingOptions {
@@ -32,6 +34,8 @@ export interface StagingOptions {
   readonly clock: Clock;
   /** Longest time that a node may take no byte, or give no sign of life, while it is to; ms. */
   readonly nodeIdleMs: number;
+  /** Whether the push is given up at once since this node is busy. */
+  readonly givesUp: (nodeId: string) => boolean;
   /** git's progress of one replica (the first that speaks), for the side band. */
   readonly onProgress: (text: string) => void;
 }
@@ -56,13 +60,21 @@ export async function stagePack(
     return new Upload(target, options.nodeClient.stage(target.url, repositoryId, header, onProgress), options);
   });
   let packBytes = 0;
+  let busy = false;
+  for (const upload of uploads) {
+    void upload.whenBusy(() => {
+      busy ||= options.givesUp(upload.target.nodeId);
+      if (busy) for (const other of uploads) other.call.abort("the push is given up: another server is busy");
+    });
+  }
   try {
     for await (const chunk of pack) {
       packBytes += chunk.length;
       if (packBytes > header.packBytesMax) {
         for (const upload of uploads) upload.call.abort("the pack is larger than allowed");
-        return { results: await resultsOf(uploads), stagedMs: {}, packBytes, tooLarge: true };
+        return { results: await resultsOf(uploads), stagedMs: {}, packBytes, tooLarge: true, givenUp: false };
       }
+      if (busy) break;
       await Promise.all(uploads.map((upload) => upload.write(chunk)));
     }
   } catch (error) {
@@ -74,7 +86,7 @@ export async function stagePack(
   const results = await resultsOf(uploads);
   const staged = uploads.filter(({ target }) => results.get(target.nodeId)?.kind === "staged");
   const stagedMs = Object.fromEntries(staged.map(({ target, tookMs }) => [target.nodeId, Math.round(tookMs)]));
-  return { results, stagedMs, packBytes, tooLarge: false };
+  return { results, stagedMs, packBytes, tooLarge: false, givenUp: busy };
 }
 
 async function resultsOf(uploads: readonly Upload[]): Promise<ReadonlyMap<string, ReplicaStageResult>> {
@@ -107,6 +119,11 @@ class Upload {
     const cancel = clock.timer(nodeIdleMs, () => this.call.abort(`took no data for ${nodeIdleMs} ms`));
     await this.call.drained();
     cancel();
+  }
+
+  async whenBusy(then: () => void): Promise<void> {
+    const result = await this.call.result.catch(() => undefined);
+    if (result?.kind === "busy") then();
   }
 
   async result(): Promise<ReplicaStageResult> {

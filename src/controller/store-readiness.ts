@@ -36,7 +36,7 @@ export class StoreReadiness {
   async prepare(begin: () => Promise<void>): Promise<void> {
     const { store, clock, log } = this.#options;
     let unusableSinceMs: number | undefined;
-    for (let told = ""; ;) {
+    for (let told: "waits" | "unusable" | undefined; ;) {
       try {
         await store.migrate();
         await begin();
@@ -45,9 +45,10 @@ export class StoreReadiness {
       } catch (error) {
         if (!isStoreUnavailable(error)) throw error;
         const reason = reasonOf(error);
-        if (reason !== told) log.warn({ error: reason }, "waiting for the metadata store");
-        told = reason;
-        if (await answers(store)) unusableSinceMs ??= clock.monotonicMs();
+        const state = (await answers(store)) ? "unusable" : "waits";
+        if (state !== told) log.warn({ error: reason }, "waiting for the metadata store");
+        told = state;
+        if (state === "unusable") unusableSinceMs ??= clock.monotonicMs();
         else unusableSinceMs = undefined;
         if (clock.monotonicMs() - (unusableSinceMs ?? Infinity) > unusableMs)
           throw new Error(`The metadata store cannot be used: ${reason}`, { cause: error });

@@ -6,7 +6,9 @@
 import { Readable } from "node:stream";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
+import { FairLimiter } from "../base/fair-limiter.ts";
 import type { Logger } from "../base/log.ts";
+import { turnWaitMs, type ControllerSettings } from "../base/settings.ts";
 import { parseGitProtocol, uploadPackAdvertisement, uploadPackAdvertisementV2 } from "../protocol/advertisement.ts";
 import { lsRefsResponse, parseV2Request } from "../protocol/ls-refs.ts";
 import { flushPkt, pktLine, PktReader } from "../protocol/pkt-line.ts";
@@ -27,6 +29,7 @@ export interface UploadPackDependencies {
   readonly membership: Membership;
   readonly snapshots: RefSnapshots;
   readonly metrics: Metrics;
+  readonly settings: ControllerSettings;
   readonly clock: Clock;
   readonly log: Logger;
   /** As clients see it, "gitmesh/0.1.0". */
@@ -45,10 +48,19 @@ export interface UploadPackRequest {
 
 export class UploadPack {
   readonly #deps: UploadPackDependencies;
+  readonly #turns: FairLimiter;
   #turn = 0;
 
   constructor(deps: UploadPackDependencies) {
     this.#deps = deps;
+    const { fetchesMax, fetchQueueMax } = deps.settings;
+    const limits = { runningMax: fetchesMax, waitingMax: fetchQueueMax, waitMs: turnWaitMs(deps.settings) };
+    this.#turns = new FairLimiter({ ...limits, what: "fetch" }, deps.clock);
+  }
+
+  /** Throws "busy" when a fetch that came now would be refused. */
+  checkRoom(): void {
+    this.#turns.check();
   }
 
   /** The answer to info/refs?service=git-upload-pack. */
@@ -62,6 +74,16 @@ export class UploadPack {
 
   /** The answer to a POST of git-upload-pack. What is wrong with the request is said in git's protocol where it can be. */
   async handle(request: UploadPackRequest): Promise<Buffer | Readable> {
+    try {
+      return await this.#answer(request);
+    } catch (error) {
+      // As an answer git shows the sentence, unlike that of a status.
+      if (error instanceof GitmeshError && error.code === "busy") return errorPkt(error.message);
+      throw error;
+    }
+  }
+
+  async #answer(request: UploadPackRequest): Promise<Buffer | Readable> {
     if (parseGitProtocol(request.gitProtocol) !== 2) return this.#fetch(request);
     const { repository } = request.repository;
     const { command, capabilities, args } = await parseV2Request(new PktReader(Readable.from([request.body])));
@@ -87,8 +109,21 @@ export class UploadPack {
     }
   }
 
-  /** From a replica, and from the next if that one fails before its first byte. Throws "no-ready-replica" or "busy". */
+  /** When it is its turn, which it holds until the answer ends. */
   async #fetch(request: UploadPackRequest): Promise<Readable> {
+    const release = await this.#turns.enter(request.repository.repository.id, request.signal);
+    try {
+      const answer = await this.#fetchFromAny(request);
+      answer.once("close", release);
+      return answer;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** From a replica, and from the next if that one fails before its first byte. Throws "no-ready-replica" or "busy". */
+  async #fetchFromAny(request: UploadPackRequest): Promise<Readable> {
     const { membership } = this.#deps;
     const { repository, replicas } = request.repository;
     const route = routeRead(replicas, membership.nodes(), this.#turn++);
@@ -115,7 +150,7 @@ export class UploadPack {
     }
     if (refusal !== undefined) return Readable.from([refusal.answer]);
     if (busy > 0 && busy === route.candidates.length) {
-      throw new GitmeshError("busy", "every repository server with this repository has as much work as it may take");
+      throw new GitmeshError("busy", "the cluster has as much work as it may take; try again shortly");
     }
     throw new GitmeshError("no-ready-replica", `no replica of ${repository.name} could answer: ${reason}`);
   }

@@ -7,9 +7,9 @@
  */
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
+import type { FairLimiter } from "../base/fair-limiter.ts";
 import type { ApplyRequest } from "../protocol/node-api.ts";
 import type { Git } from "./git.ts";
-import type { GitLimiter } from "./git-limiter.ts";
 import { updateRefs } from "./ref-updates.ts";
 import type { Repositories } from "./repositories.ts";
 
@@ -17,7 +17,7 @@ export interface ApplyDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
   /** Of its own: what is committed must not wait for clients that are slow to send or take packs. */
-  readonly limiter: GitLimiter;
+  readonly limiter: FairLimiter;
 }
 
 export class Applier {

@@ -182,3 +182,22 @@ test("the tips of a push come from a replica that holds them, unless this one ha
   assert.equal((await behind.apply(id, 0, 1, [["refs/heads/x", oid]])).status, 200);
   isLikeSource(id);
 });
+
+test("an object that was lost behind the refs is fetched again when it is needed", async () => {
+  const id = await full.create();
+  const old = source.commit("lost-1");
+  const tip = source.commit("lost-2");
+  await push(id, 1, source.pack(tip), [["refs/heads/x", tip]]);
+  assert.equal((await behind.catchUp(id, 1, full.gitUrl(id), [["refs/heads/x", tip]]))["kind"], "caught-up");
+  const packs = join(behind.replica(id), "objects", "pack");
+  const content = readdirSync(packs).filter((name) => name.endsWith(".pack"))[0] ?? "";
+  const bytes = readFileSync(join(packs, content));
+  rmSync(packs, { recursive: true });
+  git(behind.replica(id), ["unpack-objects", "-q"], bytes);
+  rmSync(join(behind.replica(id), "objects", old.slice(0, 2), old.slice(2)));
+  await push(id, 2, Buffer.alloc(0), [["refs/heads/x", old]]).catch(() => {});
+  assert.equal((await full.apply(id, 1, 2, [["refs/heads/x", old]])).status, 200);
+  const result = await behind.catchUp(id, 2, full.gitUrl(id), [["refs/heads/x", old]]);
+  assert.deepEqual(result, { kind: "caught-up", generation: 2 });
+  isLikeSource(id);
+});

@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
+import type { FairLimiter } from "../base/fair-limiter.ts";
 import type { CatchUpHeader, CatchUpResult, FetchTipsRequest, StageResult } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
@@ -13,7 +14,6 @@ import { syncDirectory } from "./durable-file.ts";
 import { fetchObjects } from "./fetch-objects.ts";
 import { fsck } from "./fsck.ts";
 import type { Git } from "./git.ts";
-import type { GitLimiter } from "./git-limiter.ts";
 import { Quarantine } from "./quarantine.ts";
 import { clearRefs } from "./ref-files.ts";
 import { readRefs, refsAreSound, setRefs } from "./ref-updates.ts";
@@ -22,7 +22,7 @@ import type { Repositories } from "./repositories.ts";
 export interface CatchUpDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
-  readonly limiter: GitLimiter;
+  readonly limiter: FairLimiter;
   readonly applier: Applier;
   readonly secret: string;
 }
@@ -47,8 +47,9 @@ export class CatchUp {
       await repositories.create(header.replica, -1);
       crashPoint("catch-up.created");
       const directory = await repositories.open(id);
-      if (header.sourceUrl !== null) await this.#dropUnsoundRefs(id, directory);
-      await limiter.run(id, signal, () => this.#fetch(directory, header, refs, signal, onProgress));
+      await this.#fill(id, directory, signal, header.sourceUrl, () =>
+        limiter.run(id, signal, () => this.#fetch(directory, header, refs, signal, onProgress)),
+      );
       crashPoint("catch-up.objects-moved");
       return await applier.exclusive(id, async () => {
         signal.throwIfAborted();
@@ -109,18 +110,44 @@ export class CatchUp {
 
   /**
    * Refs vouch for the objects that they reach: git asks for none of those again. So refs that cannot be read, or
-   * that no recorded generation stands for, are removed first.
+   * that no recorded generation stands for, are removed first, and others when the fetch fails and they reach objects
+   * that are not there.
    */
-  async #dropUnsoundRefs(id: string, directory: string): Promise<void> {
+  async #fill(
+    id: string,
+    directory: string,
+    signal: AbortSignal,
+    sourceUrl: string | null,
+    fetch: () => Promise<void>,
+  ): Promise<void> {
+    if (sourceUrl === null) return fetch();
+    const { git, limiter } = this.#deps;
+    await this.#dropRefs(id, directory, () => refsAreSound(git, directory));
+    try {
+      return await fetch();
+    } catch (error) {
+      signal.throwIfAborted();
+      const isWhole = async (): Promise<boolean> => {
+        const tips = [...new Set((await readRefs(git, directory)).values())];
+        return isConnected(git, { directory, signal }, tips, { trustOwnRefs: false });
+      };
+      if (!(await this.#dropRefs(id, directory, () => limiter.run(id, signal, isWhole)))) throw error;
+      return fetch();
+    }
+  }
+
+  /** Removes all refs if they are not sound or no recorded generation stands for them. True if there were any. */
+  async #dropRefs(id: string, directory: string, areSound: () => Promise<boolean>): Promise<boolean> {
     const { repositories, applier, git } = this.#deps;
-    await applier.exclusive(id, async () => {
+    return applier.exclusive(id, async () => {
       const { generation } = await repositories.record(id);
-      const sound = await refsAreSound(git, directory);
-      if (sound && generation >= 0) return;
-      if (sound && (await readRefs(git, directory)).size === 0) return;
+      const sound = await areSound();
+      if (sound && generation >= 0) return false;
+      if (sound && (await readRefs(git, directory)).size === 0) return false;
       if (generation >= 0) await repositories.setGeneration(id, -1);
       crashPoint("catch-up.unrecorded");
       await clearRefs(directory);
+      return true;
     });
   }
 

@@ -1,14 +1,14 @@
 /** What people are told of commits: author, date, subject. */
+import type { FairLimiter } from "../base/fair-limiter.ts";
 import type { CommitSummary } from "../protocol/node-api.ts";
 import type { ObjectId } from "../protocol/ref-name.ts";
 import type { Git } from "./git.ts";
-import type { GitLimiter } from "./git-limiter.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface CommitsDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
-  readonly limiter: GitLimiter;
+  readonly limiter: FairLimiter;
 }
 
 const fields = ["%H", "%an", "%ae", "%at", "%s"];

@@ -5,14 +5,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { GitmeshError } from "../base/errors.ts";
+import type { FairLimiter } from "../base/fair-limiter.ts";
 import { rawBody, rawBodyRoutes } from "../base/http.ts";
 import { nodePaths, repositoryIdSchema } from "../protocol/node-api.ts";
-import type { GitLimiter } from "./git-limiter.ts";
 import type { UploadPack } from "./upload-pack.ts";
 
 export interface GitRouteDependencies {
   readonly uploadPack: UploadPack;
-  readonly limiter: GitLimiter;
+  readonly limiter: FairLimiter;
 }
 
 const params = z.object({ id: repositoryIdSchema });

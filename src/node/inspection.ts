@@ -10,13 +10,13 @@ import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
 import { isConnected } from "./connectivity.ts";
 import type { Git } from "./git.ts";
-import type { GitLimiter } from "./git-limiter.ts";
+import type { FairLimiter } from "../base/fair-limiter.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface InspectionDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
-  readonly limiter: GitLimiter;
+  readonly limiter: FairLimiter;
   readonly applier: Applier;
 }
 

@@ -54,8 +54,11 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
   });
   routes.get(nodePaths.replicas, async () => ({ replicas: await repositories.list() }));
   routes.get(nodePaths.replica(":id"), { schema: { params } }, async (request) => {
-    const { id, generation } = await repositories.record(request.params.id);
-    return { id, generation, sizeBytes: await repositories.sizeBytes(id) };
+    const { id } = request.params;
+    // Before the rest: what is used meanwhile is not as it is told.
+    const uses = repositories.uses(id);
+    const { generation } = await repositories.record(id);
+    return { id, generation, sizeBytes: await repositories.sizeBytes(id), uses };
   });
   routes.patch(
     nodePaths.replica(":id"),

@@ -7,6 +7,7 @@
  *
  * A replica is what plain git makes of it, with one file more: gitmesh.json, its id, name and generation.
  */
+import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { access, cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -52,8 +53,10 @@ export class Repositories {
   readonly #opening = new Map<string, Promise<string>>();
   readonly #changed = new Set<string>();
   readonly #suspects = new Set<string>();
-  /** Those that something was done to since this process started. */
-  readonly #used = new Set<string>();
+  /** Of this process. */
+  readonly #start = randomUUID();
+  /** How often something was done to each since then. */
+  readonly #uses = new Map<string, number>();
   #creations = 0;
 
   constructor(options: RepositoriesOptions) {
@@ -112,7 +115,7 @@ export class Repositories {
   /** Makes an empty replica, complete at `generation`, or leaves the one that is there. */
   async create(description: ReplicaDescription, generation: number): Promise<void> {
     const directory = this.directoryOf(description.id);
-    this.#used.add(description.id);
+    this.#use(description.id);
     if (!(await exists(directory))) await this.#make(directory, description, generation);
     // Also where it was there already: whoever made it may have been killed before this.
     await syncDirectory(join(directory, ".."));
@@ -163,12 +166,16 @@ export class Repositories {
   }
 
   /**
-   * Moves a replica's directory aside. Nothing is deleted. With `ifUnused`, throws GitmeshError "replica-in-use" when
-   * something was done to it since this process started.
+   * Moves a replica's directory aside. Nothing is deleted. Throws GitmeshError "replica-in-use" when something was done
+   * to it since its `uses` were `ifUses`.
    */
-  async retire(id: string, { reason, ifUnused = false }: RetireRequest): Promise<void> {
-    if (ifUnused && this.#used.has(id)) throw new GitmeshError("replica-in-use", `${id} was worked on meanwhile`);
+  async retire(id: string, { reason, ifUses }: RetireRequest): Promise<void> {
+    if (ifUses !== undefined && ifUses !== this.uses(id))
+      throw new GitmeshError("replica-in-use", `${id} was worked on meanwhile`);
     const directory = this.directoryOf(id);
+    // Nobody opens it any more: what a killed process left in it goes now, and does not come back by a power loss.
+    await this.open(id).catch(() => {});
+    await syncDirectory(join(directory, "objects")).catch(() => {});
     this.#opening.delete(id);
     this.#records.delete(id);
     if (!(await exists(directory))) return;
@@ -251,7 +258,12 @@ export class Repositories {
   /** Notes that a replica's size is to be reported. */
   touched(id: string): void {
     this.#changed.add(id);
-    this.#used.add(id);
+    this.#use(id);
+  }
+
+  /** Another with each use of the replica, and with each start of the server. */
+  uses(id: string): string {
+    return `${this.#start} ${this.#uses.get(id) ?? 0}`;
   }
 
   /** Notes that git stumbled over a replica: it may be damaged, and a controller is to have it verified. */
@@ -300,6 +312,10 @@ export class Repositories {
     const record = { id, name, generation };
     await writeFileDurably(join(directory, "gitmesh.json"), `${JSON.stringify(record)}\n`);
     if (directory === this.directoryOf(id)) this.#records.set(id, record);
+  }
+
+  #use(id: string): void {
+    this.#uses.set(id, (this.#uses.get(id) ?? 0) + 1);
   }
 
   #building(): string {

@@ -156,7 +156,9 @@ test("a new replica is a bare repository that plain git reads", async () => {
   assert.match(readFileSync(join(replica(id), "description"), "utf8"), /team\/test: for tests/);
   assert.equal(text(replica(id), "config", "gitmesh.name"), "team/test");
   assert.equal((await call("POST", "", describe(id))).status, 201);
-  assert.deepEqual((await call("GET", `/${id}`)).body, { id, generation: 0, sizeBytes: 0 });
+  const { uses, ...status } = (await call("GET", `/${id}`)).body as { readonly uses?: string };
+  assert.deepEqual(status, { id, generation: 0, sizeBytes: 0 });
+  assert.ok(uses !== undefined && uses !== "", "moving aside tells by it whether the copy was used since");
 });
 
 test("stage, apply, fetch", async () => {
@@ -166,6 +168,7 @@ test("stage, apply, fetch", async () => {
     kind: "staged",
     tips: [{ type: "commit" }],
     packBytes: packOf(first).length,
+    generation: 0,
   });
   assert.equal(refs(id), "");
   const applied = await call("POST", `/${id}/_apply`, {
@@ -245,6 +248,7 @@ test("a bad pack is the client's fault and leaves nothing", async () => {
     kind: "staged",
     tips: [{ type: "missing" }],
     packBytes: pack.length,
+    generation: 0,
   });
   const lacking = await stage(id, thin, oid);
   assert.ok(

@@ -4,6 +4,7 @@ import { v7 as uuid } from "uuid";
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import { makeDirectoryDurably } from "../base/durable-directory.ts";
+import { FairLimiter } from "../base/fair-limiter.ts";
 import { createHttpServer, listen, requireClusterSecret } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
 import type { NodeSettings } from "../base/settings.ts";
@@ -12,7 +13,6 @@ import { CatchUp } from "./catch-up.ts";
 import { Commits } from "./commits.ts";
 import { lockDirectory } from "./directory-lock.ts";
 import { Git } from "./git.ts";
-import { GitLimiter } from "./git-limiter.ts";
 import { gitRoutes } from "./git-route.ts";
 import { Inspection } from "./inspection.ts";
 import { HeartbeatSender } from "./heartbeat.ts";
@@ -28,7 +28,7 @@ const purgeIntervalMs = 3_600_000;
 const jsonBytesMax = 1024 * 1024;
 /** On top of gitProcessesMax; each is over soon. */
 const applyProcessesMax = 16;
-const verifyLimits = { gitProcessesMax: 1, gitQueueMax: 16 };
+const verifiesMax = 1;
 
 export interface RunningServer {
   readonly url: string;
@@ -65,18 +65,25 @@ export async function startNode(
     const nodeId = await readIdentity(identityFile);
     const repositories = new Repositories({ directory: settings.directory, git, clock });
     await repositories.prepare();
-    const limiter = new GitLimiter(settings);
-    const applyLimits = { gitProcessesMax: applyProcessesMax, gitQueueMax: settings.gitQueueMax };
-    const applier = new Applier({ repositories, git, limiter: new GitLimiter(applyLimits) });
+    const gits = (runningMax: number, waitMs?: number): FairLimiter =>
+      new FairLimiter({ runningMax, waitingMax: settings.gitQueueMax, waitMs, what: "git process" }, clock);
+    const limiter = gits(settings.gitProcessesMax, settings.gitQueueMs);
+    const applier = new Applier({ repositories, git, limiter: gits(applyProcessesMax) });
     const stager = new Stager({ repositories, git, limiter });
     const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
     const commits = new Commits({ repositories, git, limiter });
-    const verifier = new Verifier({ repositories, git, applier, limiter: new GitLimiter(verifyLimits) });
+    const verifier = new Verifier({ repositories, git, applier, limiter: gits(verifiesMax) });
     const inspection = new Inspection({ repositories, git, limiter, applier });
     const uploadPack = new UploadPack({ repositories, git });
     let isReady = (): boolean => false;
 
-    const app = createHttpServer({ log, requestIdleMs: settings.requestIdleMs, bodyLimitBytes: jsonBytesMax });
+    const app = createHttpServer({
+      log,
+      requestIdleMs: settings.requestIdleMs,
+      bodyLimitBytes: jsonBytesMax,
+      connectionsMax: settings.connectionsMax,
+      vital: ["/healthz", "/readyz"],
+    });
     const closeSilentConnections = trackSilentConnections(app.server);
     void app.register(async (guarded) => {
       guarded.addHook("onRequest", requireClusterSecret(settings.secret));

@@ -8,12 +8,12 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { crashPoint } from "../base/crash-point.ts";
-import { messageOf } from "../base/errors.ts";
+import { GitmeshError, messageOf } from "../base/errors.ts";
+import type { FairLimiter } from "../base/fair-limiter.ts";
 import type { StageHeader, StageResult } from "../protocol/node-api.ts";
 import { checkTips } from "./connectivity.ts";
 import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
-import type { GitLimiter } from "./git-limiter.ts";
 import { feed } from "./git-streams.ts";
 import { badPackMessage, isNodeFailure } from "./index-pack-failure.ts";
 import { PackReader } from "./pack-reader.ts";
@@ -23,7 +23,7 @@ import type { Repositories } from "./repositories.ts";
 export interface StageDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
-  readonly limiter: GitLimiter;
+  readonly limiter: FairLimiter;
 }
 
 /** One push at one replica. */
@@ -84,6 +84,7 @@ export class Stager {
     } catch (error) {
       signal.throwIfAborted();
       if (upload.brokeOff) throw error;
+      if (error instanceof GitmeshError && error.code === "busy") return { kind: "busy", message: error.message };
       return { kind: "node-failed", message: messageOf(error) };
     } finally {
       await quarantine?.discard();

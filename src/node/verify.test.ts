@@ -141,13 +141,22 @@ test("what is on the disk is listed, replicas and copies aside; a copy aside can
 
 test("a surplus copy that is used meanwhile stays", async () => {
   const { id } = await filled();
-  const refused = await node.json("POST", nodePaths.retire(id), { reason: "surplus", ifUnused: true });
+  const usesOf = async (client: NodeApiClient, replica: string): Promise<unknown> =>
+    (await client.json("GET", nodePaths.replica(replica))).body["uses"];
+  const before = await usesOf(node, id);
+  const oid = source.commit("used-meanwhile");
+  assert.equal((await node.stage(id, source.pack(oid), oid)).kind, "staged");
+  const refused = await node.json("POST", nodePaths.retire(id), { reason: "surplus", ifUses: before });
   assert.deepEqual([refused.status, refused.body["code"]], [409, "replica-in-use"]);
   assert.ok(existsSync(node.replica(id)));
   const { client, stop } = await nodes.startStoppable("restarted");
   const other = await client.create();
+  const ofEarlierStart = await usesOf(client, other);
   await stop();
   const again = await nodes.start("restarted");
-  assert.equal((await again.json("POST", nodePaths.retire(other), { reason: "surplus", ifUnused: true })).status, 204);
+  const late = await again.json("POST", nodePaths.retire(other), { reason: "surplus", ifUses: ofEarlierStart });
+  assert.equal(late.status, 409);
+  const ifUses = await usesOf(again, other);
+  assert.equal((await again.json("POST", nodePaths.retire(other), { reason: "surplus", ifUses })).status, 204);
   assert.ok(!existsSync(again.replica(other)));
 });

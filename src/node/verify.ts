@@ -1,10 +1,10 @@
 /** Verification of one replica for the controllers' scrub: its refs against a generation's, and every object (fsck.ts). */
 import { messageOf } from "../base/errors.ts";
+import type { FairLimiter } from "../base/fair-limiter.ts";
 import { hashOfRefs, type VerifyRequest, type VerifyResult } from "../protocol/node-api.ts";
 import type { Applier } from "./apply.ts";
 import { fsck } from "./fsck.ts";
 import type { Git } from "./git.ts";
-import type { GitLimiter } from "./git-limiter.ts";
 import { readRefs } from "./ref-updates.ts";
 import type { Repositories } from "./repositories.ts";
 
@@ -13,7 +13,7 @@ export interface VerifierDependencies {
   readonly git: Git;
   readonly applier: Applier;
   /** Of its own: a verification takes long and must not stand in the way of clients. */
-  readonly limiter: GitLimiter;
+  readonly limiter: FairLimiter;
 }
 
 export class Verifier {

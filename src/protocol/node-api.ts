@@ -68,13 +68,15 @@ export const replicaStatusSchema = z.object({
   /** Recorded generation; -1 when the directory holds no complete state yet. */
   generation: z.int().min(-1),
   sizeBytes: z.int().min(0),
+  /** Another with each use of the replica: pushes, applies, catch-ups, starts of the server. */
+  uses: z.string().max(100),
 });
 export type ReplicaStatus = z.infer<typeof replicaStatusSchema>;
 
 export const retireRequestSchema = z.object({
   reason: z.string().max(200),
-  /** Only if nothing used the replica since this server started: it is surplus as its inventory had it. */
-  ifUnused: z.boolean().optional(),
+  /** Only if its `uses` (replicaStatus) are still these: who found it unwanted knew of no later use. */
+  ifUses: z.string().max(100).optional(),
 });
 export type RetireRequest = z.infer<typeof retireRequestSchema>;
 /** What is on the disk, whether or not the store knows it; `name` and `defaultBranch` are "" where they cannot be read. */
@@ -152,6 +154,8 @@ export const stageResultSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("bad-pack"), message: z.string() }),
   /** The node could not: disk, processes, a bug. */
   z.object({ kind: z.literal("node-failed"), message: z.string() }),
+  /** The node has as much work as it may take, and has taken nothing of this. */
+  z.object({ kind: z.literal("busy"), message: z.string() }),
 ]);
 export type StageResult = z.infer<typeof stageResultSchema>;
 

@@ -173,7 +173,9 @@ export const adoptionPlanViewSchema = z.object({
       generation: z.int().describe("-1: none, or not known"),
       refs: z.string().describe("Digest of its refs: equal ones are equal"),
       complete: z.boolean().describe("Everything that its refs reach is there"),
-      after: z.enum(["READY", "STALE"]).describe("What its replica will be; a STALE one then catches up"),
+      after: z
+        .enum(["READY", "STALE", "REFILLED", "LEFT"])
+        .describe("STALE: catches up; REFILLED: moved aside and filled anew; LEFT: stays, as no replica"),
       problem: z.string(),
     }),
   ),

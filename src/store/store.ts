@@ -7,6 +7,8 @@
  */
 import type { RefName, ObjectId } from "../protocol/ref-name.ts";
 import type { ActivityStore } from "./activity.ts";
+import type { MoveStore } from "./moves.ts";
+import type { VerificationStore } from "./verification.ts";
 
 export type ObjectFormat = "sha1" | "sha256";
 
@@ -24,7 +26,7 @@ export interface Repository {
   readonly denyDeletes: boolean;
   readonly denyNonFastForwards: boolean;
   readonly generation: number;
-  /** The latest generation that a copy was seen at when the store was behind it; -1 when it is not. */
+  /** The latest generation that a copy was seen at, when the store is behind it; -1 otherwise. */
   readonly aheadGeneration: number;
   readonly createdMs: number;
   /** Of the last committed push; -1 before the first. */
@@ -47,6 +49,8 @@ export interface Replica {
   readonly verifiedMs: number;
   /** Its copy is to be moved aside and filled anew: nothing in it is trusted. */
   readonly damaged: boolean;
+  /** Another when the copy on the disk is another one, or went back in time: what was staged in the one before is gone. */
+  readonly copyNumber: number;
 }
 
 export interface RepositoryWithReplicas {
@@ -128,11 +132,6 @@ export interface RefQuery {
   readonly limit: number;
 }
 
-export interface LeavingReplica {
-  readonly repositoryId: string;
-  readonly nodeId: string;
-}
-
 export interface StoredRef {
   readonly name: RefName;
   readonly oid: ObjectId;
@@ -177,6 +176,8 @@ export interface RefCommit {
   readonly changes: readonly RequestedChange[];
   /** Nodes that hold every object of this push durably. */
   readonly stagedNodeIds: readonly string[];
+  /** By node, the `copyNumber` of the replica that staged it; one that has another by now holds nothing of this push. */
+  readonly copies?: ReadonlyMap<string, number> | undefined;
   /** How many of the staged replicas must be READY at the commit. */
   readonly writeQuorum: number;
   readonly committedMs: number;
@@ -257,48 +258,21 @@ export interface Heartbeat {
   readonly suspects?: { readonly repositoryIds: readonly string[]; readonly verifiedBeforeMs: number } | undefined;
 }
 
-/** `verifiedMs` of a replica that somebody wants verified now. */
-export const verificationAsked = -2;
-
-/** A READY replica whose turn it is to be verified. */
-export interface NextToVerify {
-  readonly repositoryId: string;
-  readonly verifiedMs: number;
-}
-
-export interface VerificationProgress {
-  /** READY replicas. */
-  readonly ready: number;
-  /** Of these, verified since. */
-  readonly verified: number;
-  /** The longest ago; -1: one was never verified, or there is none. */
-  readonly oldestMs: number;
-}
-
-/**
- * marked: it is STALE and to be filled anew. only-copy: there is no other READY one, so it stays what it was, with the
- * reason. gone: there is no such replica, or it is a person's affair.
- */
-export type DamageOutcome = "marked" | "only-copy" | "gone";
-
 /** Refs that a person decided to take over from the replicas. */
 export interface RefAdoption {
   readonly repositoryId: string;
   readonly adoptionId: string;
   /** undefined: the store does not have the repository, and `create` says what it shall be. */
   readonly expectedGeneration: number | undefined;
-  readonly create: {
-    readonly name: string;
-    readonly objectFormat: ObjectFormat;
-    readonly defaultBranch: RefName;
-    readonly replicasWanted: number;
-  };
+  readonly create: Pick<NewRepository, "name" | "objectFormat" | "defaultBranch" | "replicasWanted">;
   /** Above every generation that was seen. */
   readonly generation: number;
   /** From the stored refs to the adopted ones. */
   readonly changes: readonly RefChange[];
-  /** Nodes with a copy: they get a replica if they have none. */
+  /** Nodes with a copy to believe: they get a replica if they have none. */
   readonly nodeIds: readonly string[];
+  /** Nodes whose copy disagrees: to be moved aside and filled anew. */
+  readonly refillNodeIds: readonly string[];
   readonly nowMs: number;
 }
 
@@ -309,7 +283,7 @@ export interface Lease {
   readonly expiresMs: number;
 }
 
-export interface Store extends ActivityStore {
+export interface Store extends VerificationStore, MoveStore, ActivityStore {
   /** For people: "SQLite", "MariaDB", "MySQL", "PostgreSQL". */
   readonly engine: string;
   /** Runs what is missing of the schema; safe when several controllers start at once. */
@@ -347,8 +321,8 @@ export interface Store extends ActivityStore {
   commitRefs(commit: RefCommit): Promise<CommitOutcome>;
   /** The entry of a push, if it was committed: for a COMMIT whose answer was lost. */
   findPush(repositoryId: string, pushId: string): Promise<RefLogEntry | undefined>;
-  /** Drops entries below `keepFrom`. */
-  trimRefLog(repositoryId: string, keepFrom: number): Promise<void>;
+  /** Drops entries below `keepFrom` up to the first that was not committed before `committedBeforeMs`. */
+  trimRefLog(repositoryId: string, keepFrom: number, committedBeforeMs: number): Promise<void>;
 
   // Replicas
   /** The replicas of these nodes confirmed the refs of `generation` (kept if they have a higher one). */
@@ -371,13 +345,6 @@ export interface Store extends ActivityStore {
    * least `readyElsewhere` other replicas are READY. False if not.
    */
   removeReplica(repositoryId: string, nodeId: string, readyElsewhere: number, reason?: string): Promise<boolean>;
-  /**
-   * Notes that a replica is to leave its node once the wanted number is READY elsewhere, and adds a STALE one on `toNodeId`
-   * if that is given. False if there is no replica on `fromNodeId`, or one on `toNodeId` already.
-   */
-  moveReplica(repositoryId: string, fromNodeId: string, toNodeId: string | undefined, nowMs: number): Promise<boolean>;
-  /** Replicas that are to leave their node, and have not yet. */
-  listLeaving(limit: number): Promise<readonly LeavingReplica[]>;
   /** Repositories that have a replica which is not READY, or more or fewer replicas than wanted; by id after `afterId`. */
   listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]>;
   /** Each replica of a node with its repository's name and default branch, by name. */
@@ -395,35 +362,6 @@ export interface Store extends ActivityStore {
   /** For people: why a STALE or PREPARING replica is not READY yet. */
   noteReason(repositoryId: string, nodeId: string, reason: string): Promise<void>;
 
-  // Verification
-  /** A READY replica was found sound. */
-  recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
-  /** The replicas of this node are to be verified next, those that were verified since `verifiedBeforeMs` excepted. */
-  requestVerification(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void>;
-  /** The node's READY replica that was verified the longest ago, if that was before this. */
-  nextToVerify(
-    nodeId: string,
-    verifiedBeforeMs: number,
-    exceptRepositoryIds: readonly string[],
-  ): Promise<NextToVerify | undefined>;
-  verificationProgress(sinceMs: number): Promise<VerificationProgress>;
-  /**
-   * A replica is damaged: in a transaction that holds the repository's row, it becomes STALE with nothing that it is
-   * believed to have, if another is READY. `byHand`: a person wants it filled anew, also when it is QUARANTINED.
-   */
-  markDamaged(
-    repositoryId: string,
-    nodeId: string,
-    reason: string,
-    nowMs: number,
-    options: { readonly byHand: boolean },
-  ): Promise<DamageOutcome>;
-  /**
-   * The copy on the node was moved aside just now: if there is a replica, it is STALE with nothing, and what it gets from
-   * here on counts again.
-   */
-  recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
-
   // Nodes
   /**
    * Takes a node in. A replica whose inventory is missing or older than what it had confirmed becomes STALE. A node
@@ -434,22 +372,17 @@ export interface Store extends ActivityStore {
   /** False when the node must register again: unknown, another boot id, or an older heartbeat than it was told. */
   recordHeartbeat(heartbeat: Heartbeat): Promise<boolean>;
   listNodes(): Promise<readonly NodeRecord[]>;
-  /** Notes that a node's replicas are to be elsewhere, or no longer. Throws "node-not-found". */
-  setDraining(id: string, draining: boolean): Promise<void>;
   /** Writes the event of a node's death, or of its return, unless it is written. */
   tellNodeLife(id: string, alive: boolean): Promise<void>;
   /** Removes a node and its replica records. Throws "node-not-found". */
   removeNode(id: string): Promise<void>;
 
   // Recovery
-  /**
-   * A copy on this node is at `generation`. If that is later than the store's, the replica becomes QUARANTINED, nothing is
-   * committed any more until the refs are adopted, and the answer is true.
-   */
+  /** A copy is at `generation`. True if that is later than the store's: QUARANTINED, and no more commits until adopted. */
   noteAhead(repositoryId: string, nodeId: string, generation: number, nowMs: number): Promise<boolean>;
   /** Repositories whose replicas were seen ahead of the store. */
   listBehind(): Promise<readonly RepositoryWithReplicas[]>;
-  /** Those of these ids that are neither a repository's nor a deleted one's. */
+  /** Ids of neither a repository nor a deleted one. */
   unknownRepositories(repositoryIds: readonly string[]): Promise<readonly string[]>;
   /** False when the repository is not as expected any more. All its replicas are STALE then. Throws "repository-exists". */
   adoptRepository(adoption: RefAdoption): Promise<boolean>;

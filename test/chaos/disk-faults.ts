@@ -20,7 +20,7 @@ import type { Fault, Stage } from "./nemesis.ts";
 import { run } from "./servers.ts";
 
 const remountLimitMs = 5000;
-const readyLimitMs = 30_000;
+const readyLimitMs = 120_000;
 const healedLimitMs = 60_000;
 
 function pickNode({ servers, random, claim }: Stage): string | undefined {
@@ -146,8 +146,7 @@ function damage(kind: string, harm: (stage: Stage, gitDirectory: string) => stri
       if (what === undefined) return false;
       stage.say(`${what} in ${chosen.name} on ${node} (${chosen.directory})`);
       await stage.hold(1000, 6000);
-      await stage.replicas.verify(chosen.name, healedLimitMs);
-      await stage.replicas.waitSound(chosen.name, healedLimitMs);
+      await stage.replicas.waitSound(chosen.name, stage.end, healedLimitMs);
       stage.say(`${chosen.name} is sound again`);
       return true;
     },
@@ -192,6 +191,4 @@ const lostRef = damage("lost-ref", ({ random }, gitDirectory) => {
   return `${ref} is empty`;
 });
 
-export const diskFaults: readonly Fault[] = [fullDisk, readOnlyDisk, slowDisk, emptiedDisk];
-/** These need a scrub that finds them. */
-export const damageFaults: readonly Fault[] = [bitRot, lostPack, lostRef];
+export const diskFaults: readonly Fault[] = [fullDisk, readOnlyDisk, slowDisk, emptiedDisk, bitRot, lostPack, lostRef];

@@ -171,6 +171,8 @@ export function outcomeOf(ref: string, code: number, stdout: string, stderr: str
   const line = stdout.split("\n").find((text) => text.split("\t")[1]?.endsWith(`:${ref}`));
   if (line !== undefined) {
     const [flag = "", , summary = ""] = line.split("\t");
+    // It was there already: nothing was sent.
+    if (flag === "=") return "failed";
     if (flag !== "!") return code === 0 || !/^fatal/m.test(stderr) ? "ok" : "unknown";
     if (unsure.test(summary)) return "unknown";
     return mismatch.test(summary) ? "mismatch" : "failed";

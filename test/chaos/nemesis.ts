@@ -22,6 +22,8 @@ export interface Stage {
   /** Waits while the fault lasts; less when the end has come. */
   readonly hold: (leastMs: number, mostMs: number) => Promise<void>;
   readonly say: (what: string) => void;
+  /** Aborts when the end has come, and all other faults are undone. */
+  readonly end: AbortSignal;
 }
 
 export interface Fault {
@@ -48,7 +50,7 @@ export interface NemesisOptions {
 
 const lanes = 2;
 const pauseMs = [500, 3500] as const;
-const wholeLimitMs = 40_000;
+const wholeLimitMs = 60_000;
 
 export class Nemesis {
   readonly #options: NemesisOptions;
@@ -143,6 +145,7 @@ export class Nemesis {
         await this.#sleep(random.between(leastMs, mostMs));
       },
       say: (what) => this.say(`${fault.kind}: ${what}`),
+      end: this.#stop.signal,
     };
     try {
       return (await fault.run(stage)) !== false;

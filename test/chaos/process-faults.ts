@@ -2,7 +2,7 @@
 import type { Fault, Stage } from "./nemesis.ts";
 
 /** Longer than a node's death timeout and the repair's grace time together. */
-const longMs = [14_000, 18_000] as const;
+const longMs = [15_000, 20_000] as const;
 const clockOffsetsSeconds = [-86_400, -3600, -30, -3, 3, 30, 3600, 86_400];
 
 /** One of the servers that no other fault has. */

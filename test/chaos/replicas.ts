@@ -22,6 +22,8 @@ export interface ReplicaOnDisk {
   readonly directory: string;
 }
 
+const askAgainMs = 10_000;
+
 export class Replicas {
   readonly #options: ReplicasOptions;
   /** Why they were not whole when this was last asked. */
@@ -91,32 +93,35 @@ export class Replicas {
     });
   }
 
-  /** Has the cluster look at every replica of a repository; whether it can. */
-  async verify(name: string, limitMs: number): Promise<void> {
-    await waitFor(async () => (await this.#verifyOnce(name)) < 300, { what: `a verification of ${name}`, limitMs });
-  }
-
-  /** Whether there is such a thing as verify(). */
-  async canVerify(): Promise<boolean> {
-    const { network, servers } = this.#options;
-    const [controller = ""] = servers.controllers;
-    const answer = await callApi(`${network.outsideUrl(controller)}/api/openapi.json`, "GET");
-    return JSON.stringify(answer.body).includes("/verify");
-  }
-
-  /** Waits until all replicas of a repository are READY and git finds nothing wrong with them. */
-  async waitSound(name: string, limitMs: number): Promise<void> {
+  /**
+   * Has the cluster look at every replica of a repository, until all are READY and git finds nothing wrong with them. More
+   * than once: only READY replicas are looked at, and while other faults go on not each is. When `calm` aborts, other faults
+   * are over, and there is `limitMs` left.
+   */
+  async waitSound(name: string, calm: AbortSignal, limitMs: number): Promise<void> {
+    let askedMs = Number.NEGATIVE_INFINITY;
+    let calmMs = Number.POSITIVE_INFINITY;
     await waitFor(
       async () => {
-        const view = (await this.list()).find((repository) => repository.name === name);
-        // It may have been deleted.
-        if (view === undefined) return true;
-        assert.ok(this.#isReady(view), describe(view));
-        assert.deepEqual(await this.unsound(view), []);
-        return true;
+        if (performance.now() - askedMs >= askAgainMs) {
+          await this.#verify(name);
+          askedMs = performance.now();
+        }
+        if (calm.aborted) calmMs = Math.min(calmMs, performance.now());
+        const trouble = await this.#troubleOf(name);
+        if (trouble.length === 0) return { sound: true };
+        if (performance.now() - calmMs > limitMs) return { sound: false, trouble };
+        return undefined;
       },
-      { what: `${name} to be healed`, limitMs },
-    );
+      { what: `${name} to be healed`, limitMs: Number.MAX_SAFE_INTEGER },
+    ).then(({ sound, trouble }) => assert.ok(sound, `${name} was not healed: ${trouble?.join("; ")}`));
+  }
+
+  async #troubleOf(name: string): Promise<string[]> {
+    const view = (await this.list()).find((repository) => repository.name === name);
+    // It may have been deleted.
+    if (view === undefined) return [];
+    return this.#isReady(view) ? await this.unsound(view) : [describe(view)];
   }
 
   /** What git finds wrong with the READY replicas of a repository: objects, and refs that differ from those told. */
@@ -169,17 +174,17 @@ export class Replicas {
     return this.#isReady(view) && view.nodes.every(({ generation }) => generation === view.generation);
   }
 
-  /** The status; 503 without an answer. */
-  async #verifyOnce(name: string): Promise<number> {
+  async #verify(name: string): Promise<void> {
     const { network, servers } = this.#options;
     for (const controller of servers.controllers) {
       try {
-        return (await callApi(`${network.outsideUrl(controller)}/api/repos/${name}/verify`, "POST")).status;
+        const { status } = await callApi(`${network.outsideUrl(controller)}/api/repos/${name}/_verify`, "POST");
+        if (status === 202 || status === 404) return;
       } catch {
         // The other one may answer.
       }
     }
-    return 503;
+    throw new Error(`no controller takes the verification of ${name}`);
   }
 }
 

@@ -21,8 +21,8 @@ export interface ServersOptions {
 
 export const fakeTimeLibrary = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const secret = "secret-of-a-chaos-cluster";
-const killLimitMs = 10_000;
-const stopLimitMs = 30_000;
+const killLimitMs = 30_000;
+const stopLimitMs = 60_000;
 
 export class ChaosServers {
   readonly names: readonly string[];

@@ -33,7 +33,8 @@ export interface CrashTest {
   readonly afterCrash?: (scene: Scene) => Promise<void>;
 }
 
-const settings = {
+/** Of the servers of a crash test: what waits in a real cluster is soon over. */
+export const settings = {
   GITMESH_NODE_TIMEOUT_MS: "3000",
   GITMESH_HEARTBEAT_INTERVAL_MS: "200",
   GITMESH_LEASE_MS: "1000",
@@ -52,17 +53,22 @@ export function runCrashTests(tests: readonly CrashTest[], options: ClusterOptio
   after(() => stop());
   for (const [index, crashTest] of tests.entries()) {
     test(titleOf(crashTest), async () => {
-      await cluster.heal();
-      await runOne(cluster, crashTest, `crash-${index + 1}`);
+      await runCrashTest(cluster, crashTest, `crash-${index + 1}`).catch((error: unknown) => {
+        // Died late, if at all: the next test is to start whole.
+        for (const { server } of crashTest.crashes) cluster.servers.forgetEnded(server);
+        throw error;
+      });
     });
   }
 }
 
-function titleOf({ crashes }: CrashTest): string {
+export function titleOf({ crashes }: CrashTest): string {
   return crashes.map(({ server, point }) => `${server} dies at ${point}`).join(", ");
 }
 
-async function runOne(cluster: Cluster<Separate>, crashTest: CrashTest, name: string): Promise<void> {
+/** On a repository of this name, which is new. */
+export async function runCrashTest(cluster: Cluster<Separate>, crashTest: CrashTest, name: string): Promise<void> {
+  await cluster.heal();
   const scene = await Scene.open(cluster, name);
   await crashTest.prepare?.(scene);
   const { crashes, whileDown, env, act } = crashTest;
@@ -71,6 +77,10 @@ async function runOne(cluster: Cluster<Separate>, crashTest: CrashTest, name: st
     env,
     act: async () => act?.(scene),
   });
+  if (cluster.servers.isRunning("controller-1")) {
+    const found = await cluster.api("GET", `/api/repos/${scene.name}`);
+    for (const { server } of found.status === 200 ? crashes : []) await scene.assertRecordHolds(server);
+  }
   await crashTest.afterCrash?.(scene);
   await cluster.heal();
   await verdict?.(scene);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { waitFor } from "../support/wait.ts";
 import type { CrashTest } from "./crash-test.ts";
-import { statusOf, untilAside } from "./repository-tests.ts";
+import { untilAside } from "./repository-tests.ts";
 import type { Scene } from "./scene.ts";
 
 /** The last of the nodes that have a replica is gone for good, as far as the cluster can tell. */
@@ -40,7 +40,6 @@ export const failoverTests: readonly CrashTest[] = [
   failoverAt("remove.row-deleted"),
   failoverAt("remove.committed"),
   orphanTest(),
-  nodeRemovalTest(),
 ];
 
 /** A node returns with a copy that has a successor; the controller dies when it has it moved aside. */
@@ -57,32 +56,6 @@ function orphanTest(): CrashTest {
       const view = await scene.view();
       scene.cluster.servers.start(lost);
       return () => untilAside(scene, view, [lost]);
-    },
-  };
-}
-
-/** A fifth node that has nothing is gone and to be forgotten. */
-function nodeRemovalTest(): CrashTest {
-  const removal = async (scene: Scene): Promise<string> => {
-    const url = scene.cluster.nodeUrl("node-5");
-    const found = (await scene.cluster.nodes()).find((node) => node.url === url);
-    return `/api/nodes/${found?.id ?? "missing"}?force=true`;
-  };
-  return {
-    crashes: [{ server: "controller-1", point: "node-removal.rows-deleted" }],
-    prepare: async ({ cluster }) => {
-      await cluster.start("node-5");
-      await cluster.kill("node-5");
-      await cluster.waitNodeState("node-5", "DEAD");
-    },
-    act: async (scene) => {
-      await scene.cluster.waitNodeState("node-5", "DEAD");
-      assert.equal(await statusOf(scene, "DELETE", await removal(scene)), undefined);
-      return async () => {
-        await scene.cluster.waitNodeState("node-5", "DEAD");
-        assert.equal(await statusOf(scene, "DELETE", await removal(scene)), 204);
-        assert.equal((await scene.cluster.nodes()).length, 4);
-      };
     },
   };
 }

@@ -43,7 +43,6 @@ async function lockRefs(scene: Scene): Promise<void> {
 export const applyTests: readonly CrashTest[] = [
   at("apply.begun", 1),
   at("refs.part-written", 2),
-  at("refs.part-written:2", 3),
   at("refs.written", 1),
   at("refs.packed", 2, pushManyBranches("acknowledged")),
   at("apply.refs-written", 3),

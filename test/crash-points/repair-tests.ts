@@ -1,9 +1,10 @@
 /** A controller or a node dies while a replica is filled, and around the lease and the registration of nodes. */
+import assert from "node:assert/strict";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { waitFor } from "../support/wait.ts";
 import type { CrashTest } from "./crash-test.ts";
-import { untilAside } from "./repository-tests.ts";
+import { statusOf, untilAside } from "./repository-tests.ts";
 import type { Scene } from "./scene.ts";
 
 /** A node catches up on a push that it missed, and dies. */
@@ -92,6 +93,7 @@ export const repairTests: readonly CrashTest[] = [
   },
   registerAt("register.rows-written"),
   registerAt("register.committed"),
+  nodeRemovalTest(),
 ];
 
 function registerAt(point: string): CrashTest {
@@ -101,6 +103,32 @@ function registerAt(point: string): CrashTest {
       await cluster.kill("node-3");
       cluster.servers.start("node-3");
       return async () => {};
+    },
+  };
+}
+
+/** One node more, which has nothing, is gone and to be forgotten. */
+function nodeRemovalTest(): CrashTest {
+  const removal = async (scene: Scene): Promise<string> => {
+    const url = scene.cluster.nodeUrl("node-4");
+    const found = (await scene.cluster.nodes()).find((node) => node.url === url);
+    return `/api/nodes/${found?.id ?? "missing"}?force=true`;
+  };
+  return {
+    crashes: [{ server: "controller-1", point: "node-removal.rows-deleted" }],
+    prepare: async ({ cluster }) => {
+      await cluster.start("node-4");
+      await cluster.kill("node-4");
+      await cluster.waitNodeState("node-4", "DEAD");
+    },
+    act: async (scene) => {
+      await scene.cluster.waitNodeState("node-4", "DEAD");
+      assert.equal(await statusOf(scene, "DELETE", await removal(scene)), undefined);
+      return async () => {
+        await scene.cluster.waitNodeState("node-4", "DEAD");
+        assert.equal(await statusOf(scene, "DELETE", await removal(scene)), 204);
+        assert.equal((await scene.cluster.nodes()).length, 3);
+      };
     },
   };
 }

@@ -2,4 +2,4 @@
 import { runCrashTests } from "../crash-points/crash-test.ts";
 import { failoverTests } from "../crash-points/failover-tests.ts";
 
-runCrashTests(failoverTests, { nodes: 4, env: { GITMESH_REPAIR_GRACE_MS: "3000" } });
+runCrashTests(failoverTests, { nodes: 4, env: { GITMESH_REPAIR_GRACE_MS: "6000" } });

@@ -83,13 +83,16 @@ export function testDatabaseOutage(engine: ServerEngine, name: string): void {
       const commits = [await work.ok("git rev-parse HEAD")];
       const linesBefore = logLines(cluster);
       await fault.strike(database);
-      const struckMs = performance.now();
-      await assertRefused(cluster, repository, work);
-      await assertStaleReads(cluster, repository, work);
-      // Longer than a node may be silent: nobody is to blame for that time.
-      await waitFor(() => performance.now() - struckMs > 1.5 * nodeTimeoutMs, { what: "a long outage" });
-      assert.deepEqual(cluster.servers.ended(), [], "nothing crashes");
-      await fault.heal(database);
+      try {
+        const struckMs = performance.now();
+        await assertRefused(cluster, repository, work);
+        await assertStaleReads(cluster, repository, work);
+        // Longer than a node may be silent: nobody is to blame for that time.
+        await waitFor(() => performance.now() - struckMs > 1.5 * nodeTimeoutMs, { what: "a long outage" });
+        assert.deepEqual(cluster.servers.ended(), [], "nothing crashes");
+      } finally {
+        await fault.heal(database);
+      }
       for (const url of ["$ONE", "$STALE"]) {
         await waitFor(
           async () => (await work.run(`git commit -q --allow-empty -m again && git push -q ${url} HEAD`)).code === 0,
@@ -118,7 +121,10 @@ export function testDatabaseOutage(engine: ServerEngine, name: string): void {
     await database.shutDown();
     await cluster.kill("controller-1");
     cluster.servers.start("controller-1");
-    await waitFor(async () => (await callApi(`${cluster.url}/healthz`, "GET")).status === 200, { what: "/healthz" });
+    await waitFor(async () => (await callApi(`${cluster.url}/healthz`, "GET")).status === 200, {
+      what: "/healthz",
+      limitMs: 90_000,
+    });
     assert.equal((await callApi(`${cluster.url}/readyz`, "GET")).status, 503);
     const refused = await refsFor("git-receive-pack", cluster.repo("start"));
     assert.equal(refused.status, 503);
@@ -128,7 +134,8 @@ export function testDatabaseOutage(engine: ServerEngine, name: string): void {
     await work.ok("git push -q $ONE HEAD:refs/heads/new");
     await assertReplicas(cluster, "start");
     const log = cluster.log("controller-1");
-    assert.equal(log.split("waiting for the metadata store").length - 1, 1, "told once");
+    // Once more at most: when it answers, and is not ready.
+    assert.ok(log.split("waiting for the metadata store").length - 1 <= 2, "not told each time");
     assert.doesNotMatch(log, /repository server is dead/);
   });
 }

@@ -4,6 +4,8 @@
  * for each engine runs these tests.
  */
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { callApi, type Problem } from "../support/api.ts";
 import type { Cluster } from "../support/cluster.ts";
@@ -193,6 +195,12 @@ export function testRestore(name: string, start: () => Promise<Restorable>): voi
     assert.match(chosen.stdout, /Adopted split at generation 1002/);
     const refs = await assertReplicas(cluster, "split", { commits });
     assert.match(refs, new RegExp(`^${commits[0]} refs/heads/master$`, "m"));
+    const { id } = await cluster.show("split");
+    const aside = readdirSync(join(cluster.dataDirectory, "node-3", "aside"));
+    assert.ok(
+      aside.some((entry) => entry.startsWith(id)),
+      "the copy that disagreed is kept",
+    );
     assert.deepEqual([...(await adoptable()).keys()], []);
   });
 

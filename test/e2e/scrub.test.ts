@@ -65,6 +65,27 @@ test("a sound repository is found sound", async () => {
   }
 });
 
+test("a rotten object in a replica that missed pushes: it cannot catch up, and is filled anew", async () => {
+  const commits = await history("rotten-stale");
+  const pack = packOf(await directoryOn("node-2", "rotten-stale"));
+  const terminal = cluster.terminal();
+  const listed = await terminal.ok(
+    `git verify-pack -v '${pack.replace(/pack$/, "idx")}' | grep '^${commits[5]} commit'`,
+  );
+  await cluster.kill("node-2");
+  const bytes = readFileSync(pack);
+  // Behind the header of the object, which git walks through when it tells another what it has.
+  bytes.fill(0xff, Number(listed.split(/\s+/)[4]) + 8, Number(listed.split(/\s+/)[4]) + 16);
+  rmSync(pack);
+  writeFileSync(pack, bytes);
+  await terminal.ok(
+    "git clone -q $GIT/rotten-stale.git work && cd work && git commit -q --allow-empty -m more && git push -q origin HEAD",
+  );
+  commits.push(await terminal.ok("git -C work rev-parse HEAD"));
+  cluster.servers.start("node-2");
+  await assertReplicas(cluster, "rotten-stale", { commits, limitMs: 120_000 });
+});
+
 test("a rotten pack: the copy is moved aside and filled anew", async () => {
   const commits = await history("rotten");
   rot(packOf(await directoryOn("node-1", "rotten")));

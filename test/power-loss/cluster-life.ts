@@ -4,6 +4,8 @@ import { waitFor } from "../support/wait.ts";
 import type { Recorder } from "./recording.ts";
 
 const manyRefs = 130;
+/** Traced servers are slow. */
+const slowMs = 120_000;
 
 async function script(recorder: Recorder): Promise<void> {
   const { cluster, work } = recorder;
@@ -30,13 +32,15 @@ async function script(recorder: Recorder): Promise<void> {
   await recorder.create("gone");
   await recorder.pushFrom(local, "gone", { "refs/heads/master": first });
 
-  // A node that is killed, and comes back.
-  await cluster.waitReady("a/b");
+  // A node that is killed, comes back and has missed a push.
+  await cluster.waitReady("a/b", 3, slowMs);
   const [killed] = await cluster.replicaDirectories("a/b").then((directories) => [...directories.keys()]);
   if (killed === undefined) throw new Error("no replica");
+  cluster.pause(killed);
+  // Also refs that it has as files: what it has of them must not come back.
+  await push({ "refs/heads/while-dead": third, "refs/heads/new/y": third, "refs/heads/deep": null });
   await cluster.kill(killed);
-  await push({ "refs/heads/while-dead": third });
-  await cluster.waitReady("a/b");
+  await cluster.waitReady("a/b", 3, slowMs);
 
   // One that hangs for so long that another takes its place.
   const holders = [...(await cluster.replicaDirectories("a/b")).keys()];
@@ -49,24 +53,24 @@ async function script(recorder: Recorder): Promise<void> {
       const complete = nodes.filter((node) => node.status === "READY" && node.generation === generation);
       return complete.filter(({ url }) => url !== cluster.nodeUrl(hanging)).length >= 3;
     },
-    { what: `another node than ${hanging} to be READY`, limitMs: 60_000 },
+    { what: `another node than ${hanging} to be READY`, limitMs: slowMs },
   );
   cluster.resume(hanging);
   await recorder.delete("gone");
   await push({ "refs/heads/while-dead": null, "refs/heads/last": newest });
   await waitFor(async () => (await cluster.show("a/b")).nodes.every(({ status }) => status === "READY"), {
     what: "the surplus copy to be moved aside",
-    limitMs: 60_000,
+    limitMs: slowMs,
   });
-  await cluster.waitReady("a/b");
+  await cluster.waitReady("a/b", 3, slowMs);
 }
 
 export const clusterLife = {
   options: {
     nodes: 4,
     env: {
-      GITMESH_NODE_TIMEOUT_MS: "2500",
-      GITMESH_NODE_IDLE_MS: "2000",
+      GITMESH_NODE_TIMEOUT_MS: "8000",
+      GITMESH_NODE_IDLE_MS: "8000",
       GITMESH_REPAIR_GRACE_MS: "3000",
       GITMESH_REPAIR_INTERVAL_MS: "300",
     },

@@ -4,12 +4,14 @@
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { startCluster } from "../support/cluster.ts";
+import { startCluster, type Cluster } from "../support/cluster.ts";
 import { refsOfRemote } from "../support/git.ts";
 import { assertReplicas } from "../support/replicas.ts";
 import { needs } from "../support/requirement.ts";
 import { temporaryDirectory } from "../support/temp.ts";
+import { waitFor } from "../support/wait.ts";
 import { Disk } from "./disk.ts";
+import type { Operation } from "./file-operations.ts";
 import { Inspector } from "./inspector.ts";
 import { canRecord, record, type Promised, type Recording } from "./recording.ts";
 import { clusterLife } from "./cluster-life.ts";
@@ -39,13 +41,13 @@ function promisesAt(index: number): { made: Promised[]; next: Promised | undefin
   return { made, next: recording.promises[made.length] };
 }
 
-/** All that is broken at the cuts, with the cut's place. */
-async function check(cuts: readonly Cut[]): Promise<string[]> {
+/** All that is broken at the first cut that breaks something, with its place. */
+async function check(cuts: readonly Cut[], operations = recording.operations): Promise<string[]> {
   const disk = new Disk();
   const broken: string[] = [];
   let done = 0;
   for (const cut of cuts.toSorted((one, other) => one.index - other.index)) {
-    for (const operation of recording.operations.slice(done, cut.index)) disk.do(operation);
+    for (const operation of operations.slice(done, cut.index)) disk.do(operation);
     done = Math.max(done, cut.index);
     const { made, next } = promisesAt(cut.index);
     for (const rule of cut.rules) {
@@ -54,6 +56,7 @@ async function check(cuts: readonly Cut[]): Promise<string[]> {
         ...found.map((text) => `after ${cut.index} operations (${made.at(-1)?.what}), ${rule.name}: ${text}`),
       );
     }
+    if (broken.length > 0) break;
   }
   return broken;
 }
@@ -91,6 +94,49 @@ test(`nothing is broken at any moment (seed ${seed}, ${randomCuts} moments)`, st
   assert.deepEqual((await check(cuts)).slice(0, 10), []);
 });
 
+/** Kinds of fsync, by what is synced: each must be there. */
+const needed: Readonly<Record<string, RegExp>> = {
+  "the name of the data directory": /^\.$/,
+  "the names of the nodes' directories": /^data$/,
+  "what is in a node's directory": /^data\/node-\d+$/,
+  "the names of replicas": /\/replicas\/[0-9a-f]{2}$/,
+  "what is in a replica": /\.git$|\/building\/[^/]+$/,
+  "the names of packs": /\/objects\/pack$/,
+  packs: /\/tmp_pack_\w+$/,
+  "the indexes of packs": /\/tmp_idx_\w+$/,
+  "what loose refs say": /\/refs\/.*\.lock$/,
+  "the names of loose refs": /\.git\/refs(?:\/|$)(?!.*\.lock$)/,
+  "the packed refs": /\/packed-refs(?:\.new|\.lock)$/,
+  "the record of the generation": /\/gitmesh\.json\.new$/,
+  "the metadata store": /^data\/gitmesh\.sqlite-wal$/,
+};
+
+for (const [what, path] of Object.entries(needed)) {
+  test(`it is noticed when one fsync is left out: ${what}`, strace, async () => {
+    let left = 0;
+    const operations = recording.operations.map((operation): Operation => {
+      if (operation.kind !== "sync" || !path.test(operation.path)) return operation;
+      left += 1;
+      // In its place, so that every other operation keeps its own.
+      return { ...operation, kind: "sent", data: Buffer.alloc(0) };
+    });
+    assert.ok(left > 0, "nothing of the kind was synced");
+    const cuts = recording.promises.map(({ index }) => ({ index: index + 1, rules: [rules.synced, rules.store] }));
+    assert.notDeepEqual(await check(cuts, operations), []);
+  });
+}
+
+/** Also surplus copies have been moved aside. */
+async function waitSettled(cluster: Cluster, name: string): Promise<void> {
+  await waitFor(
+    async () => {
+      const { nodes } = await cluster.show(name);
+      return nodes.length === 3 && nodes.every(({ status }) => status === "READY");
+    },
+    { what: `three replicas of ${name} and no more`, limitMs: 120_000 },
+  );
+}
+
 test("a cluster starts again on what is left, heals by itself and takes pushes", strace, async () => {
   const caughtUp = answers(/"kind":"caught-up"/).at(-1) ?? 0;
   const last = recording.promises.findLast(({ exists }) => exists)?.index ?? 0;
@@ -114,6 +160,7 @@ test("a cluster starts again on what is left, heals by itself and takes pushes",
       const names = new Set(made.map(({ repository }) => repository).filter((name) => !deleted.has(name)));
       const where = `after ${index} operations (${made.at(-1)?.what}), ${rule.name}`;
       for (const name of names) {
+        await waitSettled(cluster, name);
         await assertReplicas(cluster, name, { limitMs: 60_000 });
         const terminal = cluster.terminal();
         await terminal.ok(

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { callApi } from "../support/api.ts";
 import { startCluster, type Cluster } from "../support/cluster.ts";
 import type { Supervised } from "../support/servers.ts";
 import { temporaryDirectory, type TemporaryDirectory } from "../support/temp.ts";
@@ -35,6 +36,9 @@ export interface Recording {
 /** What nobody needs after a power loss. */
 const except = /^(?!data(?:$|\/))|^data\/log\/|-shm$/;
 
+/** A traced cluster starts slowly. */
+const startMs = 120_000;
+
 /** Whether strace may trace here. */
 export function canRecord(): boolean {
   return spawnSync("strace", ["-D", "-f", "--seccomp-bpf", "-o", "/dev/null", "true"]).status === 0;
@@ -49,7 +53,12 @@ export async function record(
   const logFile = join(temporary.path, "strace.log");
   let cluster: Cluster<Supervised> | undefined;
   try {
-    cluster = await startCluster({ ...options, replicas: 3, wrapper: ["strace", ...straceArguments(logFile)] });
+    cluster = await startCluster({
+      ...options,
+      replicas: 3,
+      readyMs: startMs,
+      wrapper: ["strace", ...straceArguments(logFile)],
+    });
     const recorder = new Recorder(cluster);
     await script(recorder);
     const stopped = cluster;
@@ -92,14 +101,20 @@ export class Recorder {
   }
 
   async create(repository: string): Promise<void> {
-    await this.cluster.create(repository);
-    this.#expect({ what: `creation of ${repository}`, repository, refs: {}, exists: true }, "201 Created", repository);
+    await this.#call("POST", repository, 201, "creation", true);
   }
 
   async delete(repository: string): Promise<void> {
-    const { status } = await this.cluster.api("DELETE", `/api/repos/${repository}`);
-    assert.equal(status, 204);
-    this.#expect({ what: `deletion of ${repository}`, repository, refs: {}, exists: false }, "204 No Content");
+    await this.#call("DELETE", repository, 204, "deletion", false);
+  }
+
+  /** The answer is known by the request's id. */
+  async #call(method: string, repository: string, status: number, what: string, exists: boolean): Promise<void> {
+    const id = `recorded-${this.#expected.length}`;
+    const url = `${this.cluster.url}/api/repos/${repository}`;
+    const answer = await callApi(url, method, undefined, { "x-request-id": id });
+    assert.equal(answer.status, status, JSON.stringify(answer.body));
+    this.#expect({ what: `${what} of ${repository}`, repository, refs: {}, exists }, `HTTP/1.1 ${status}`, id);
   }
 
   /** Sets refs with one push from a repository of the terminal's; null deletes. */

@@ -12,23 +12,20 @@ export interface Syscall {
   readonly ended: number;
 }
 
+/** Whatever changes files, and what is needed to know which file it was and where in it. */
+const traced = `
+  openat open creat read lseek dup dup2 dup3 fcntl chdir fchdir clone clone3 fork vfork
+  write writev pwrite64 pwritev pwritev2 truncate ftruncate fallocate copy_file_range sendfile splice mmap ioctl
+  rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat mkdir mkdirat rmdir
+  fsync fdatasync sync syncfs`;
+
 /** Options of strace that parseStrace and fileOperations count on; the command follows. */
 export function straceArguments(logFile: string): string[] {
-  const traced = [
-    ...["openat", "open", "creat", "read", "lseek", "dup", "dup2", "dup3", "fcntl"],
-    ...["write", "writev", "pwrite64", "pwritev", "pwritev2", "truncate", "ftruncate", "fallocate"],
-    ...["copy_file_range", "sendfile", "splice", "mmap", "ioctl"],
-    ...["rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat"],
-    ...["mkdir", "mkdirat", "rmdir", "fsync", "fdatasync", "sync", "syncfs"],
-    ...["chdir", "fchdir", "clone", "clone3", "fork", "vfork"],
-  ];
-  return [
-    // The traced program stays the child of who started it.
-    ...["-D", "-f", "-q", "--seccomp-bpf"],
-    // Paths of descriptors; every string as hex, none cut off; of reads only how much.
-    ...["-y", "-xx", "-s", "100000000", "-e", "raw=read"],
-    ...["-e", `trace=${traced.join(",")}`, "-e", "signal=none", "-o", logFile],
-  ];
+  // The traced program stays the child of who started it.
+  const how = ["-D", "-f", "-q", "--seccomp-bpf", "-o", logFile];
+  // Paths of descriptors; every string as hex, none cut off; of reads only how much.
+  const format = ["-y", "-xx", "-s", "100000000", "-e", "raw=read", "-e", "signal=none"];
+  return [...how, ...format, "-e", `trace=${traced.trim().split(/\s+/).join(",")}`];
 }
 
 const wholeLine = /^(\d+) +(\w+)\((.*)\) += (0x[0-9a-f]+|-?\d+)/;

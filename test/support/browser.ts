@@ -60,7 +60,7 @@ export async function withPage(
 /** What axe-core finds wrong on the page as it is, a line each. */
 export async function violations(page: Page): Promise<string[]> {
   await page.evaluate(axe.source);
-  const found = (await page.evaluate("axe.run({ resultTypes: ['violations'] })")) as AxeResults;
+  const found = await page.evaluate<AxeResults>("axe.run({ resultTypes: ['violations'] })");
   return found.violations.flatMap(({ id, nodes }) =>
     nodes.slice(0, 3).map(({ html, any }) => `${id}: ${html.slice(0, 160)} ${any[0]?.message ?? ""}`),
   );

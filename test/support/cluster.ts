@@ -29,12 +29,14 @@ export interface ClusterOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Of `gitmesh up`: a command that runs it, as in ["strace", "-D"]. */
   readonly wrapper?: readonly string[];
+  /** How long the start may take. */
+  readonly readyMs?: number;
   /** Puts into the data directory what is there before the start. Gets the directory above it, which is empty. */
   readonly fill?: (workingDirectory: string) => void;
 }
 
 const attemptsMax = 3;
-const readyLimitMs = 90_000;
+const readyDefaultMs = 90_000;
 const spareNodes = 2;
 
 /** `gitmesh up`: a server that is killed comes back by itself. Resolves when it can serve. */
@@ -43,7 +45,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     const layout = await newLayout(options);
     const cluster = new Cluster(layout, new Supervised(layout));
     try {
-      await cluster.waitServing();
+      await cluster.waitServing(options.readyMs);
       return cluster;
     } catch (error) {
       const output = cluster.servers.output();
@@ -173,7 +175,7 @@ export class Cluster<S extends Servers = Servers> {
   }
 
   /** Waits until every controller can serve and knows every node of the layout as alive. */
-  async waitServing(): Promise<void> {
+  async waitServing(limitMs = readyDefaultMs): Promise<void> {
     const { controllers, nodes } = this.#layout;
     for (let number = 1; number <= controllers; number += 1) {
       await waitFor(
@@ -185,7 +187,7 @@ export class Cluster<S extends Servers = Servers> {
           const known = await this.nodes(number);
           return known.filter(({ state }) => state === "ALIVE").length >= nodes ? "serving" : undefined;
         },
-        { what: `controller-${number} to know ${nodes} nodes`, limitMs: readyLimitMs },
+        { what: `controller-${number} to know ${nodes} nodes`, limitMs },
       ).then((outcome) => assert.equal(outcome, "serving"));
     }
   }

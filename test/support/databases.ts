@@ -11,7 +11,8 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import mysql from "mysql2/promise";
 import pg from "pg";
-import { childrenOf } from "./processes.ts";
+import { childrenOf, isStopped } from "./processes.ts";
+import { waitFor } from "./wait.ts";
 
 export type ServerEngine = "mariadb" | "postgres";
 
@@ -26,7 +27,7 @@ export interface TestDatabase {
   /** As an administrator stops it. */
   shutDown(): Promise<void>;
   /** It hangs: its connections stay open, nothing is answered. */
-  pause(): void;
+  pause(): Promise<void>;
   resume(): void;
   /** Starts it again on the same port and data. */
   restart(): Promise<void>;
@@ -97,7 +98,12 @@ export async function startDatabase(engine: ServerEngine): Promise<TestDatabase>
       dump: (file) => run(...server.dump(file)),
       load: (file) => run(...server.load(file)),
       shutDown: () => end(engine === "mariadb" ? "SIGTERM" : "SIGINT"),
-      pause: () => signalWithChildren(child, "SIGSTOP"),
+      pause: async () => {
+        signalWithChildren(child, "SIGSTOP");
+        for (const pid of [child.pid ?? 0, ...childrenOf(child.pid ?? 0)]) {
+          await waitFor(() => isStopped(pid), { what: "the database to stand still" });
+        }
+      },
       resume: () => signalWithChildren(child, "SIGCONT"),
       restart: async () => {
         await end("SIGKILL");

@@ -109,6 +109,18 @@ export function childrenOf(parent: number): number[] {
   });
 }
 
+/** True when every thread stands still after SIGSTOP, or the process is gone. */
+export function isStopped(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).every((thread) => {
+      const state = readFileSync(`/proc/${pid}/task/${thread}/stat`, "utf8").split(") ").at(-1)?.[0];
+      return state === "T" || state === "t";
+    });
+  } catch {
+    return true;
+  }
+}
+
 /** Resident memory. */
 export function residentBytes(pid: number): number {
   const kilobytes = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];

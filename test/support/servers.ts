@@ -154,6 +154,11 @@ export class Separate implements Servers {
     this.#processes.delete(name);
   }
 
+  /** One that has ended counts as not running, whatever ended it: for what follows a test that has failed. */
+  forgetEnded(name: string): void {
+    if (this.#processes.get(name)?.running === false) this.#processes.delete(name);
+  }
+
   isRunning(name: string): boolean {
     return this.#processes.get(name)?.running === true;
   }

@@ -34,6 +34,7 @@ export function replica(nodeId: string, state: ReplicaState, changes: Partial<Re
     sizeBytes: 0,
     verifiedMs: -1,
     damaged: false,
+    copyNumber: 0,
     ...changes,
   };
 }

@@ -89,6 +89,10 @@ export class FakeNode {
     for (const [end, behaviour] of this.behaviours) {
       if (call.path.endsWith(end)) return behaviour(call, response, request);
     }
+    if (call.method === "GET" && /\/replicas\/[^/]+$/.test(call.path)) {
+      const id = call.path.split("/").at(-1);
+      return json(response, 200, { id, generation: 0, sizeBytes: 0, uses: "1" });
+    }
     if (call.path.endsWith("/_apply")) {
       return json(response, 200, {
         generation: (JSON.parse(call.body.toString()) as { generation: number }).generation,

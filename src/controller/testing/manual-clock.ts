@@ -1,4 +1,5 @@
 /** A clock that stands still until it is told to go on. */
+import { v7 as uuid } from "uuid";
 import type { Clock } from "../../base/clock.ts";
 
 export class ManualClock implements Clock {
@@ -36,6 +37,10 @@ export class ManualClock implements Clock {
 
   random(): number {
     return 0.5;
+  }
+
+  uuid(): string {
+    return uuid();
   }
 
   advance(ms: number): void {

@@ -7,18 +7,22 @@ import { refNameToBytes } from "../../protocol/ref-name.ts";
 import type { NodeRegistration, RefAdoption, RepositoryWithReplicas } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
+import type { Events } from "./events.ts";
 import { appendToLog } from "./ref-log.ts";
 import { writeRefs } from "./refs.ts";
 import type { RepositoryPages } from "./repository-pages.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
+import { textOf } from "./schema.ts";
 
 export class Adoptions {
   readonly #database: Database;
   readonly #pages: RepositoryPages;
+  readonly #events: Events;
 
-  constructor(database: Database, pages: RepositoryPages) {
+  constructor(database: Database, pages: RepositoryPages, events: Events) {
     this.#database = database;
     this.#pages = pages;
+    this.#events = events;
   }
 
   /** A copy on this node is at `generation`. True when that is later than the store's. */
@@ -29,14 +33,18 @@ export class Adoptions {
         if (repository === undefined || repository.generation >= generation) return false;
         await raiseAhead(trx, repositoryId, repository.ahead_generation, generation);
         const reason = `ahead of the metadata store: generation ${generation} on disk`;
-        await trx
+        const { numUpdatedRows } = await trx
           .updateTable("replicas")
           .set({ state: "QUARANTINED", reason, state_since_ms: nowMs })
           .where("repository_id", "=", repositoryId)
           .where("node_id", "=", nodeId)
           .where("state", "!=", "QUARANTINED")
-          .execute();
+          .executeTakeFirst();
         await refreshHealth(trx, [repositoryId]);
+        if (numUpdatedRows > 0n) {
+          const told = { id: repositoryId, name: textOf(repository.name) };
+          await this.#events.append(trx, [{ kind: "replica-quarantined", repository: told, nodeId, detail: reason }]);
+        }
         return true;
       },
       { idempotent: true },
@@ -99,7 +107,7 @@ export class Adoptions {
   }
 
   async #adopt(trx: Executor, adoption: RefAdoption): Promise<boolean> {
-    const { repositoryId, expectedGeneration, generation, changes, nodeIds, nowMs } = adoption;
+    const { repositoryId, expectedGeneration, generation, changes, nodeIds, refillNodeIds, nowMs } = adoption;
     const repository = await lockRepository(this.#database, trx, repositoryId);
     if (repository?.generation !== expectedGeneration) return false;
     if (repository === undefined) {
@@ -132,6 +140,14 @@ export class Adoptions {
       verified_ms: -1,
     };
     await trx.updateTable("replicas").set(stale).where("repository_id", "=", repositoryId).execute();
+    if (refillNodeIds.length > 0) {
+      await trx
+        .updateTable("replicas")
+        .set({ damaged: 1 })
+        .where("repository_id", "=", repositoryId)
+        .where("node_id", "in", refillNodeIds)
+        .execute();
+    }
     const rows = await trx
       .selectFrom("replicas")
       .select(["node_id", "position"])
@@ -146,10 +162,14 @@ export class Adoptions {
         node_id: nodeId,
         position: first + index,
         damaged: 0,
+        copy_number: nowMs,
         size_bytes: 0,
       }));
     if (added.length > 0) await trx.insertInto("replicas").values(added).execute();
     await refreshHealth(trx, [repositoryId]);
+    const name = repository === undefined ? adoption.create.name : textOf(repository.name);
+    const detail = `its refs were taken over from its replicas at generation ${generation}`;
+    await this.#events.append(trx, [{ kind: "repository-adopted", repository: { id: repositoryId, name }, detail }]);
     return true;
   }
 }

@@ -8,7 +8,6 @@
  * waits for one that is still under way). If that does not succeed in time, the error has the field `outcome: "unknown"`.
  */
 import { sql, type Kysely } from "kysely";
-import { v7 as uuid } from "uuid";
 import type { Clock } from "../../base/clock.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
@@ -33,6 +32,8 @@ const contentionMs = 15_000;
 const pauseMinMs = 2;
 const pauseMaxMs = 50;
 const unavailablePauseMs = 100;
+/** Far longer than an outcome is ever asked for, whatever the clocks of the controllers say. */
+const operationKeepMs = 7 * 86_400_000;
 /** Finished operations whose ids are removed by one later transaction. */
 const finishedMax = 100;
 
@@ -100,13 +101,21 @@ export class Database {
       return await this.engine.writer.connection().execute(work);
     } catch (error) {
       if (error instanceof ConnectionLostError) this.#health.suspect();
-      throw this.engine.errorKind(error) === "unavailable" ? unavailable(error, false) : error;
+      const kind = this.engine.errorKind(error);
+      if (kind === "refused") throw refused(error);
+      throw kind === "unavailable" ? unavailable(error, false) : error;
     }
   }
 
   /** Whether a statement failed because a unique key is taken. */
   isDuplicate(error: unknown): boolean {
     return this.engine.errorKind(error) === "duplicate";
+  }
+
+  /** Removes what processes that ended left in `operations`. */
+  async forgetOperations(): Promise<void> {
+    const before = this.#clock.nowMs() - operationKeepMs;
+    await this.statement((db) => db.deleteFrom("operations").where("begun_ms", "<", before).execute());
   }
 
   async close(): Promise<void> {
@@ -116,7 +125,7 @@ export class Database {
   }
 
   async #writeOnce<T>(work: (trx: Executor) => Promise<T>): Promise<T> {
-    const id = uuid();
+    const id = this.#clock.uuid();
     const finished = this.#finished.splice(0, finishedMax);
     let earlier: { readonly value: T } | undefined;
     try {
@@ -161,9 +170,10 @@ export class Database {
           throw unavailable(error, unknownSinceMs !== undefined);
         }
         await this.#clock.sleep(pauseMinMs + this.#clock.random() * Math.min(pauseMaxMs, pauseMinMs * 2 ** attempts));
-      } else if (kind === "unavailable") {
-        if (committing) unknownSinceMs ??= nowMs;
+      } else if (kind === "unavailable" || kind === "refused") {
+        if (committing && kind === "unavailable") unknownSinceMs ??= nowMs;
         if (unknownSinceMs === undefined) {
+          if (kind === "refused") throw refused(error);
           if (attempts > 1 || this.#health.isDown) throw unavailable(error, false);
           continue;
         }
@@ -218,6 +228,11 @@ async function attempt<T>(work: () => Promise<T>): Promise<Attempt<T>> {
   } catch (error) {
     return { kind: "failed", error, committing: false };
   }
+}
+
+function refused(cause: unknown): GitmeshError {
+  const detail = "the metadata store takes no changes now; try again shortly";
+  return new GitmeshError("store-unavailable", detail, { cause });
 }
 
 function unavailable(cause: unknown, unknown: boolean): GitmeshError {

@@ -5,9 +5,10 @@ import type { Schema } from "./schema.ts";
 
 /**
  * "duplicate": a unique key is taken. "contention": another transaction was in the way, trying again helps.
- * "unavailable": the database did not answer or cannot work.
+ * "unavailable": the database did not answer or cannot work. "refused": it answered that it cannot work now (full,
+ * read-only, not migrated), so that what was asked, a COMMIT included, was not done.
  */
-export type ErrorKind = "duplicate" | "contention" | "unavailable" | "other";
+export type ErrorKind = "duplicate" | "contention" | "unavailable" | "refused" | "other";
 
 export interface Engine {
   readonly kind: "sqlite" | "mysql" | "postgres";

@@ -13,12 +13,13 @@ import { warnOfLostCommits } from "./durability.ts";
 import { initial } from "./migrations/0001-initial.ts";
 import { verification } from "./migrations/0002-verification.ts";
 import { recovery } from "./migrations/0003-recovery.ts";
-import { activity } from "./migrations/0004-activity.ts";
+import { copies } from "./migrations/0004-copies.ts";
+import { activity } from "./migrations/0005-activity.ts";
 import type { Migration } from "./migrations/migration.ts";
 import type { Schema } from "./schema.ts";
 
 /** In order; a migration's version is its place, from 1. */
-const migrations: readonly Migration[] = [initial, verification, recovery, activity];
+const migrations: readonly Migration[] = [initial, verification, recovery, copies, activity];
 const lockWaitMs = 60_000;
 const lockPollMs = 50;
 /** "gitmesh" as a number, for PostgreSQL's advisory locks. */

@@ -140,13 +140,14 @@ function mysqlErrorKind(error: unknown): ErrorKind {
     case 1021: // ER_DISK_FULL
     case 1046: // ER_NO_DB_ERROR: dropped, to be restored
     case 1049: // ER_BAD_DB_ERROR
-    case 1053: // ER_SERVER_SHUTDOWN
     case 1114: // ER_RECORD_FILE_FULL
     case 1146: // ER_NO_SUCH_TABLE: not migrated
     case 1290: // ER_OPTION_PREVENTS_STATEMENT: --read-only
-    case 1317: // ER_QUERY_INTERRUPTED
     case 1792: // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
     case 1836: // ER_READ_ONLY_MODE
+      return "refused";
+    case 1053: // ER_SERVER_SHUTDOWN
+    case 1317: // ER_QUERY_INTERRUPTED
     case 1927: // ER_CONNECTION_KILLED
       return "unavailable";
     default:

@@ -142,7 +142,7 @@ function postgresErrorKind(error: unknown): ErrorKind {
     case "25006": // read_only_sql_transaction
     case "3F000": // invalid_schema_name: dropped, to be restored
     case "42P01": // undefined_table: not migrated
-      return "unavailable";
+      return "refused";
     default:
       // Connection exceptions, insufficient resources, operator intervention, system errors.
       return /^(?:08|53|57|58)/.test(error.code) ? "unavailable" : "other";

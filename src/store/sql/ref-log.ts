@@ -147,9 +147,20 @@ export class RefLog {
     );
   }
 
-  async trim(repositoryId: string, keepFrom: number): Promise<void> {
+  async trim(repositoryId: string, keepFrom: number, committedBeforeMs: number): Promise<void> {
+    // Controllers' clocks differ, so that times need not be in order: no gap is made.
+    const young = await this.#database.read((db) =>
+      db
+        .selectFrom("ref_log")
+        .select((eb) => eb.fn.min<number | null>("generation").as("first"))
+        .where("repository_id", "=", repositoryId)
+        .where("generation", "<", keepFrom)
+        .where("committed_ms", ">=", committedBeforeMs)
+        .executeTakeFirstOrThrow(),
+    );
+    const before = Math.min(keepFrom, young.first ?? keepFrom);
     await this.#database.statement((db) =>
-      db.deleteFrom("ref_log").where("repository_id", "=", repositoryId).where("generation", "<", keepFrom).execute(),
+      db.deleteFrom("ref_log").where("repository_id", "=", repositoryId).where("generation", "<", before).execute(),
     );
   }
 }

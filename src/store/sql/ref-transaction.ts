@@ -65,7 +65,11 @@ export class RefTransaction {
       .where("repository_id", "=", repository.id)
       .orderBy("position")
       .execute();
+    // What was staged in a copy that is not there any more does not count.
     const staged = new Set(commit.stagedNodeIds);
+    for (const { node_id, copy_number } of replicas) {
+      if ((commit.copies?.get(node_id) ?? copy_number) !== copy_number) staged.delete(node_id);
+    }
     const stagedReady = replicas.filter(({ state, node_id }) => state === "READY" && staged.has(node_id)).length;
     if (stagedReady < commit.writeQuorum) return { kind: "no-quorum", stagedReady, needed: commit.writeQuorum };
     const push: LoggedPush = {

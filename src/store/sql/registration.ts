@@ -147,6 +147,7 @@ async function markWrong(
         missed_generation: missedEverything,
         reason: sql<string>`case repository_id ${sql.join(reasons, sql` `)} end`,
         verified_ms: -1,
+        copy_number: sql<number>`copy_number + 1`,
         state_since_ms: nowMs,
       })
       .where("node_id", "=", nodeId)
@@ -177,6 +178,7 @@ async function inherit(trx: Executor, fromId: string, toId: string, nowMs: numbe
       state_since_ms: nowMs,
       verified_ms: -1,
       damaged: 0,
+      copy_number: sql<number>`copy_number + 1`,
     })
     .where("node_id", "=", fromId)
     .execute();

@@ -4,7 +4,8 @@ import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import { refNameFromBytes } from "../../protocol/ref-name.ts";
 import type { EventKind } from "../activity.ts";
-import type { LeavingReplica, ReplicaOfNode, ReplicaState } from "../store.ts";
+import type { LeavingReplica } from "../moves.ts";
+import type { ReplicaOfNode, ReplicaState } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
 import type { Events } from "./events.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
@@ -252,7 +253,7 @@ export class Replicas {
         .where("node_id", "in", changed)
         .execute();
       await refreshHealth(trx, [repositoryId]);
-      await this.#tell(trx, repository, eventKinds[to], changed, reason ?? "");
+      await this.#tell(trx, repository, eventKinds[to], changed, reason ?? "catching up");
       crashPoint("replica-state.row-written");
       return changed.length;
     }, options);
@@ -294,6 +295,8 @@ export class Replicas {
         size_bytes: 0,
         verified_ms: -1,
         damaged: 0,
+        // There may have been another on this node before.
+        copy_number: nowMs,
       })
       .execute();
     await refreshHealth(trx, [repository.id]);

@@ -51,6 +51,7 @@ export class Repositories {
       // There is nothing in it yet that could be damaged.
       verified_ms: created ? repository.createdMs : -1,
       damaged: 0,
+      copy_number: repository.createdMs,
     }));
     await this.#refusingTakenNames(repository.name, () =>
       this.#database.write(
@@ -180,6 +181,7 @@ export class Repositories {
             "replicas.size_bytes",
             "replicas.verified_ms",
             "replicas.damaged",
+            "replicas.copy_number",
           ]),
       )
         .orderBy("replicas.position")

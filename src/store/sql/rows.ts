@@ -38,6 +38,7 @@ export function replicaOf(row: Selectable<ReplicaTable>): Replica {
     sizeBytes: row.size_bytes,
     verifiedMs: row.verified_ms,
     damaged: row.damaged === 1,
+    copyNumber: row.copy_number,
   };
 }
 

@@ -50,6 +50,7 @@ export interface ReplicaTable {
   /** -1: never. -2: asked for. */
   readonly verified_ms: number;
   readonly damaged: number;
+  readonly copy_number: number;
 }
 
 export interface RefTable {

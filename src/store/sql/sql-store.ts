@@ -14,12 +14,9 @@ import type {
 } from "../activity.ts";
 import type {
   CommitOutcome,
-  DamageOutcome,
   Heartbeat,
   Lease,
-  LeavingReplica,
   NewRepository,
-  NextToVerify,
   NodeRecord,
   NodeRegistration,
   RefAdoption,
@@ -38,8 +35,9 @@ import type {
   RepositoryWithReplicas,
   Store,
   StoredRef,
-  VerificationProgress,
 } from "../store.ts";
+import type { LeavingReplica } from "../moves.ts";
+import type { DamageOutcome, NextToVerify, VerificationProgress } from "../verification.ts";
 import { Adoptions } from "./adoption.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import type { Engine } from "./engine.ts";
@@ -93,7 +91,7 @@ export class SqlStore implements Store {
     this.#verification = new Verification(this.#database, this.#events);
     this.#nodes = new Nodes(this.#database, this.#verification, this.#events);
     this.#registrations = new Registrations(this.#database, this.#events);
-    this.#adoptions = new Adoptions(this.#database, this.#pages);
+    this.#adoptions = new Adoptions(this.#database, this.#pages, this.#events);
     this.#leases = new Leases(this.#database);
   }
 
@@ -101,8 +99,9 @@ export class SqlStore implements Store {
     return this.#database.engine.name;
   }
 
-  migrate(): Promise<void> {
-    return migrate(this.#database, this.#clock, this.#log);
+  async migrate(): Promise<void> {
+    await migrate(this.#database, this.#clock, this.#log);
+    await this.#database.forgetOperations();
   }
 
   async ping(): Promise<void> {
@@ -173,8 +172,8 @@ export class SqlStore implements Store {
     return this.#refLog.findPush(repositoryId, pushId);
   }
 
-  trimRefLog(repositoryId: string, keepFrom: number): Promise<void> {
-    return this.#refLog.trim(repositoryId, keepFrom);
+  trimRefLog(repositoryId: string, keepFrom: number, committedBeforeMs: number): Promise<void> {
+    return this.#refLog.trim(repositoryId, keepFrom, committedBeforeMs);
   }
 
   recordApplied(repositoryId: string, generation: number, nodeIds: readonly string[]): Promise<void> {

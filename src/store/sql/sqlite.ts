@@ -28,7 +28,9 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   let first: Session | undefined;
   try {
     if (!memory) makeDirectoryDurably(path.dirname(path.resolve(file)));
-    first = new SqliteSession(file, false);
+    const session = new SqliteSession(file, false);
+    session.refuseReadOnly();
+    first = session;
   } catch (error) {
     throw new GitmeshError("store-unavailable", `cannot open the SQLite database ${file}: ${messageOf(error)}`, {
       cause: error,
@@ -43,8 +45,13 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   const openReader = async (): Promise<Session> => new SqliteSession(file, true);
   const writers = new SessionPool(openWriter, { ...limits, sessionsMax: 1 }, clock);
   const readers = memory ? writers : new SessionPool(openReader, { ...limits, sessionsMax: readersMax }, clock);
+  return sqliteEngine(writers, readers);
+}
+
+/** An engine over anything whose sessions understand SQLite's SQL. */
+export function sqliteEngine(writers: SessionPool, readers: SessionPool): Engine {
   const writer = kyselyOver(writers);
-  const reader = memory ? writer : kyselyOver(readers);
+  const reader = readers === writers ? writer : kyselyOver(readers);
   return {
     kind: "sqlite",
     name: "SQLite",
@@ -59,15 +66,26 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
   };
 }
 
-function kyselyOver(pool: SessionPool): Kysely<Schema> {
+/** Kysely over a pool of sessions that understand SQLite's SQL. */
+export function kyselyOver(pool: SessionPool): Kysely<Schema> {
   return new Kysely<Schema>({
     dialect: {
       createDriver: () => pool,
-      createAdapter: () => new SqliteAdapter(),
+      createAdapter: () => new PooledSqliteAdapter(),
       createQueryCompiler: () => new SqliteQueryCompiler(),
       createIntrospector: (db) => new SqliteIntrospector(db),
     },
   });
+}
+
+/**
+ * Kysely takes SQLite for a single connection and puts a lock of its own around it, which would let readers wait for
+ * each other and which it never opens again once a connection could not be had. The pool is what bounds connections.
+ */
+class PooledSqliteAdapter extends SqliteAdapter {
+  override get supportsMultipleConnections(): boolean {
+    return true;
+  }
 }
 
 class SqliteSession implements Session {
@@ -97,6 +115,18 @@ class SqliteSession implements Session {
     const values = parameters as readonly SQLInputValue[];
     if (statement.columns().length > 0) return { rows: statement.all(...values), affectedRows: undefined };
     return { rows: [], affectedRows: Number(statement.run(...values).changes) };
+  }
+
+  /** Throws when the file or its disk is read-only. */
+  refuseReadOnly(): void {
+    try {
+      // Only a write shows it.
+      this.#database.exec("begin immediate; create table write_probe (x); rollback");
+    } catch (error) {
+      if (this.#database.isTransaction) this.#database.exec("rollback");
+      // Locked by another is no reason to give up.
+      if (sqliteErrorKind(error) === "refused") throw error;
+    }
   }
 
   close(): void {
@@ -134,9 +164,10 @@ function sqliteErrorKind(error: unknown): ErrorKind {
     case 6: // LOCKED
       return "contention";
     case 8: // READONLY
+    case 13: // FULL
+      return "refused";
     case 10: // IOERR
     case 11: // CORRUPT
-    case 13: // FULL
     case 14: // CANTOPEN
     case 26: // NOTADB
       return "unavailable";

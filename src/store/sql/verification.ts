@@ -1,11 +1,17 @@
 /** What is known of the soundness of replicas: when they were verified, which are damaged, which is next. */
-import { sql } from "kysely";
-import { verificationAsked, type DamageOutcome, type NextToVerify, type VerificationProgress } from "../store.ts";
+import { sql, type Selectable } from "kysely";
+import type { EventKind } from "../activity.ts";
+import {
+  verificationAsked,
+  type DamageOutcome,
+  type NextToVerify,
+  type VerificationProgress,
+} from "../verification.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
 import type { Events } from "./events.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
-import { textOf } from "./schema.ts";
+import { textOf, type RepositoryTable } from "./schema.ts";
 
 export class Verification {
   readonly #database: Database;
@@ -30,9 +36,12 @@ export class Verification {
     // A READY one's reason is that it is damaged: it is so no longer.
     await this.#database.write(
       async (trx) => {
-        if ((await lockRepository(this.#database, trx, repositoryId)) === undefined) return;
-        await update(trx).set({ verified_ms: nowMs, reason: "" }).execute();
+        const repository = await lockRepository(this.#database, trx, repositoryId);
+        if (repository === undefined) return;
+        const { numUpdatedRows: sound } = await update(trx).set({ verified_ms: nowMs, reason: "" }).executeTakeFirst();
+        if (sound === 0n) return;
         await refreshHealth(trx, [repositoryId]);
+        await this.#tell(trx, repository, "replica-sound", nodeId, "");
       },
       { idempotent: true },
     );
@@ -99,7 +108,7 @@ export class Verification {
         if (repository.ahead_generation > repository.generation) return "only-copy";
         const replicas = await trx
           .selectFrom("replicas")
-          .select(["node_id", "state"])
+          .select(["node_id", "state", "reason"])
           .where("repository_id", "=", repositoryId)
           .execute();
         const mine = replicas.find(({ node_id }) => node_id === nodeId);
@@ -113,6 +122,10 @@ export class Verification {
           if (options.byHand) return "only-copy";
           await update.set({ reason }).execute();
           await refreshHealth(trx, [repositoryId]);
+          if (mine.reason !== reason) {
+            const detail = `${reason}; there is no other complete copy`;
+            await this.#tell(trx, repository, "replica-damaged", nodeId, detail);
+          }
           return "only-copy";
         }
         await update
@@ -127,8 +140,7 @@ export class Verification {
           })
           .execute();
         await refreshHealth(trx, [repositoryId]);
-        const told = { id: repositoryId, name: textOf(repository.name) };
-        await this.#events.append(trx, [{ kind: "replica-stale", repository: told, nodeId, detail: reason }]);
+        await this.#tell(trx, repository, "replica-damaged", nodeId, reason);
         return "marked";
       },
       { idempotent: true },
@@ -140,10 +152,11 @@ export class Verification {
       async (trx) => {
         const repository = await lockRepository(this.#database, trx, repositoryId);
         if (repository === undefined) return;
-        await trx
+        const { numUpdatedRows } = await trx
           .updateTable("replicas")
           .set({
             damaged: 0,
+            copy_number: sql<number>`copy_number + 1`,
             state: "STALE",
             generation: -1,
             missed_generation: repository.generation === 0 ? -1 : repository.generation,
@@ -154,10 +167,21 @@ export class Verification {
           .where("repository_id", "=", repositoryId)
           .where("node_id", "=", nodeId)
           .where("state", "!=", "QUARANTINED")
-          .execute();
+          .executeTakeFirst();
         await refreshHealth(trx, [repositoryId]);
+        if (numUpdatedRows > 0n) await this.#tell(trx, repository, "replica-moved-aside", nodeId, "to be filled anew");
       },
       { idempotent: true },
     );
+  }
+
+  async #tell(
+    trx: Executor,
+    { id, name }: Selectable<RepositoryTable>,
+    kind: EventKind,
+    nodeId: string,
+    detail: string,
+  ): Promise<void> {
+    await this.#events.append(trx, [{ kind, repository: { id, name: textOf(name) }, nodeId, detail }]);
   }
 }

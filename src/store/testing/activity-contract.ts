@@ -86,6 +86,41 @@ export function activityContract(store: () => Store): void {
     );
   });
 
+  void test("what becomes of a damaged copy is told: found, moved aside; and that the last one is sound after all", async () => {
+    const { id } = await repositoryIn(store());
+    await store().markDamaged(id, "n1", "damaged: a", 1, { byHand: false });
+    await store().recordMovedAside(id, "n1", 1);
+    await store().markStale(id, ["n2"], "was away", 1);
+    for (let time = 1; time <= 2; time += 1) await store().markDamaged(id, "n3", "damaged: b", time, { byHand: false });
+    for (let time = 3; time <= 4; time += 1) await store().recordVerified(id, "n3", time);
+    assert.deepEqual((await eventsOf(id)).map(({ kind, nodeId, detail }) => `${kind} ${nodeId} ${detail}`).slice(1), [
+      "replica-damaged n1 damaged: a",
+      "replica-moved-aside n1 to be filled anew",
+      "replica-stale n2 was away",
+      "replica-damaged n3 damaged: b; there is no other complete copy",
+      "replica-sound n3 ",
+    ]);
+  });
+
+  void test("a copy ahead of the store is told once, and the adoption of its refs", async () => {
+    const made = await repositoryIn(store());
+    for (let time = 1; time <= 2; time += 1) assert.equal(await store().noteAhead(made.id, "n1", 7, time), true);
+    const { name, objectFormat, defaultBranch, replicasWanted } = made;
+    const adopted = await store().adoptRepository({
+      repositoryId: made.id,
+      adoptionId: uuid(),
+      expectedGeneration: 0,
+      create: { name, objectFormat, defaultBranch, replicasWanted },
+      generation: 8,
+      changes: [],
+      nodeIds: ["n1"],
+      refillNodeIds: [],
+      nowMs: 2,
+    });
+    assert.equal(adopted, true);
+    assert.deepEqual((await kindsOf(made.id)).slice(1), ["replica-quarantined", "repository-adopted"]);
+  });
+
   void test("lists by kind, node and page, and reads on after an event", async () => {
     const nodeId = uuid();
     const repository = { id: uuid(), name: "x" };

@@ -27,6 +27,7 @@ function adoptionOf(repositoryId: string, more: Partial<RefAdoption> = {}): RefA
     generation: 1007,
     changes: [change(branch, oid(1), oid(7)), change(topic, undefined, oid(8))],
     nodeIds: ["n1", "n2", "n3"],
+    refillNodeIds: [],
     nowMs: 9000,
     ...more,
   };
@@ -102,7 +103,7 @@ export function adoptionContract(store: () => Store): void {
   void test("adopting takes the refs over, above every generation; all replicas have to prove themselves", async () => {
     const id = await pushedOnce();
     await store().noteAhead(id, "n2", 7, 5000);
-    assert.equal(await store().adoptRepository(adoptionOf(id, { nodeIds: ["n2", "n9"] })), true);
+    assert.equal(await store().adoptRepository(adoptionOf(id, { nodeIds: ["n2", "n9"], refillNodeIds: ["n3"] })), true);
     const found = await store().getRepository(id);
     assert.deepEqual([found?.repository.generation, found?.repository.aheadGeneration], [1007, -1]);
     assert.deepEqual(
@@ -111,6 +112,10 @@ export function adoptionContract(store: () => Store): void {
         [branch, oid(7)],
         [topic, oid(8)],
       ],
+    );
+    assert.deepEqual(
+      found?.replicas.filter(({ damaged }) => damaged).map(({ nodeId }) => nodeId),
+      ["n3"],
     );
     assert.deepEqual(
       found?.replicas.map(({ nodeId, state, missedGeneration }) => [nodeId, state, missedGeneration]),

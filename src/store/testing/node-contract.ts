@@ -15,7 +15,7 @@ import {
   type StoreFactory,
 } from "./fixtures.ts";
 
-const nothing = { staleRepositoryIds: [], deletedRepositoryIds: [], orphanRepositoryIds: [] };
+const nothing = { staleRepositoryIds: [], deletedRepositoryIds: [], orphanRepositoryIds: [], aheadRepositoryIds: [] };
 
 export function nodeContract(store: () => Store, factory: StoreFactory): void {
   void test("registers a node, again under the same identity, and lists it", async () => {

@@ -317,7 +317,10 @@ export function refContract(store: () => Store, factory: StoreFactory): void {
     const [last] = await store().readRefLog(id, 4, 1);
     assert.equal(last?.committedMs, 104);
     assert.deepEqual(last.changes, [written(topic, oid(4), oid(5))]);
-    await store().trimRefLog(id, 4);
+    // Entries of 102 and later are too young.
+    await store().trimRefLog(id, 4, 102);
+    assert.deepEqual(await generations(-1, 100), [3, 4, 5]);
+    await store().trimRefLog(id, 4, 1000);
     assert.deepEqual(await generations(-1, 100), [4, 5]);
     assert.equal((await store().readRefs(id)).generation, 5);
   });

@@ -114,6 +114,7 @@ export function replicaContract(store: () => Store): void {
       sizeBytes: 0,
       verifiedMs: -1,
       damaged: false,
+      copyNumber: 9,
     });
     await store().beginCatchUp(id, node.id, 10);
     assert.equal(await store().promoteReplica(id, node.id, 0, 10), false);

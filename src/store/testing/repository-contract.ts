@@ -82,6 +82,7 @@ export function repositoryContract(store: () => Store, factory: StoreFactory): v
       sizeBytes: 0,
       verifiedMs: 1000,
       damaged: false,
+      copyNumber: 1000,
     });
     assert.equal(second?.nodeId, "n1");
     assert.equal(second.state, "STALE");

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { v7 as uuid } from "uuid";
-import { verificationAsked, type Store } from "../store.ts";
+import type { Store } from "../store.ts";
+import { verificationAsked } from "../verification.ts";
 import { change, commitOf, committed, oid, registrationOf, repositoryIn, replicaIn } from "./fixtures.ts";
 
 const byScrub = { byHand: false };
@@ -97,6 +98,22 @@ export function verificationContract(store: () => Store): void {
     assert.equal((await replicaIn(store(), lone.id, "n1")).reason, "");
     assert.ok(!(await isDegraded()));
     assert.ok(name !== lone.name);
+  });
+
+  void test("what was staged in a copy that was moved aside is not in the one that took its place", async () => {
+    const { id } = await repositoryIn(store());
+    const found = await store().getRepository(id);
+    const copies = new Map((found?.replicas ?? []).map(({ nodeId, copyNumber }) => [nodeId, copyNumber]));
+    for (const nodeId of ["n1", "n2"]) {
+      await store().markDamaged(id, nodeId, "damaged: rot", 70, byScrub);
+      await store().recordMovedAside(id, nodeId, 71);
+      await store().beginCatchUp(id, nodeId, 72);
+    }
+    assert.equal(await store().promoteReplica(id, "n1", 0, 73), true);
+    const push = commitOf(id, [change("refs/heads/x", undefined, oid(1))], { copies, writeQuorum: 1 });
+    const outcome = await committed(store(), push);
+    assert.deepEqual([outcome.applyNodeIds, outcome.staleNodeIds], [["n3"], ["n1"]]);
+    assert.equal(await store().promoteReplica(id, "n2", 0, 74), false, "it missed the push");
   });
 
   void test("a QUARANTINED one is a person's affair", async () => {

@@ -1,14 +1,24 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { GitLimiter } from "./git-limiter.ts";
+import { ManualClock } from "../controller/testing/manual-clock.ts";
+import { FairLimiter } from "./fair-limiter.ts";
 
 interface Job {
   readonly done: Promise<unknown>;
   readonly finish: () => void;
 }
 
+const clock = new ManualClock();
+
+function limiterOf(runningMax: number, waitingMax: number, waitMs?: number): FairLimiter {
+  return new FairLimiter({ runningMax, waitingMax, waitMs, what: "test" }, clock);
+}
+
 /** Starts jobs that end when they are told to; `started` has them in order. */
-function jobs(limiter: GitLimiter, started: string[]): (repository: string, name: string, signal?: AbortSignal) => Job {
+function jobs(
+  limiter: FairLimiter,
+  started: string[],
+): (repository: string, name: string, signal?: AbortSignal) => Job {
   return (repository, name, signal) => {
     const { promise, resolve } = Promise.withResolvers<void>();
     const done = limiter.run(repository, signal, async () => {
@@ -22,7 +32,7 @@ function jobs(limiter: GitLimiter, started: string[]): (repository: string, name
 
 test("who waits is served in turn by repository", async () => {
   const started: string[] = [];
-  const job = jobs(new GitLimiter({ gitProcessesMax: 1, gitQueueMax: 10 }), started);
+  const job = jobs(limiterOf(1, 10), started);
   const all = [job("a", "a1"), job("a", "a2"), job("a", "a3"), job("b", "b1"), job("c", "c1")];
   for (const { finish } of all) finish();
   await Promise.all(all.map(({ done }) => done));
@@ -31,7 +41,7 @@ test("who waits is served in turn by repository", async () => {
 
 test("too many that wait are refused, and who leaves makes room", async () => {
   const started: string[] = [];
-  const job = jobs(new GitLimiter({ gitProcessesMax: 1, gitQueueMax: 2 }), started);
+  const job = jobs(limiterOf(1, 2), started);
   const abort = new AbortController();
   const first = job("a", "first");
   const leaving = job("a", "leaving", abort.signal);
@@ -46,7 +56,7 @@ test("too many that wait are refused, and who leaves makes room", async () => {
 });
 
 test("a failure gives the place back", async () => {
-  const limiter = new GitLimiter({ gitProcessesMax: 1, gitQueueMax: 1 });
+  const limiter = limiterOf(1, 1);
   await assert.rejects(
     limiter.run("a", undefined, () => Promise.reject(new Error("failed"))),
     /failed/,
@@ -55,7 +65,7 @@ test("a failure gives the place back", async () => {
 });
 
 test("what can be done meanwhile is done only by those that must wait, and counts as waiting", async () => {
-  const limiter = new GitLimiter({ gitProcessesMax: 1, gitQueueMax: 1 });
+  const limiter = limiterOf(1, 1);
   const order: string[] = [];
   const after = (name: string, work: Promise<void>): Promise<void> =>
     limiter.runAfter(
@@ -75,4 +85,34 @@ test("what can be done meanwhile is done only by those that must wait, and count
   await Promise.all([first, second]);
   assert.deepEqual(order.toSorted(), ["first", "second", "second meanwhile"]);
   assert.equal(order.at(-1), "second");
+});
+
+test("who waits for too long is refused, and makes room", async () => {
+  const started: string[] = [];
+  const limiter = limiterOf(1, 1, 1000);
+  const job = jobs(limiter, started);
+  const first = job("a", "first");
+  const waiting = job("a", "waiting");
+  assert.throws(() => limiter.check(), { code: "busy" });
+  clock.advance(1000);
+  await assert.rejects(waiting.done, { code: "busy" });
+  limiter.check();
+  const next = job("b", "next");
+  first.finish();
+  next.finish();
+  await Promise.all([first.done, next.done]);
+  assert.deepEqual(started, ["first", "next"]);
+});
+
+test("a place is given back once", async () => {
+  const limiter = limiterOf(1, 1);
+  const release = await limiter.enter("a", undefined);
+  release();
+  release();
+  const held = await limiter.enter("a", undefined);
+  const waiting = limiter.enter("a", undefined);
+  assert.throws(() => limiter.check(), { code: "busy" });
+  held();
+  (await waiting)();
+  limiter.check();
 });

@@ -1,0 +1,55 @@
+/** What the store remembers of the soundness of replicas: part of store.ts's interface. */
+
+/** `verifiedMs` of a replica that somebody wants verified now. */
+export const verificationAsked = -2;
+
+/** A READY replica whose turn it is to be verified. */
+export interface NextToVerify {
+  readonly repositoryId: string;
+  readonly verifiedMs: number;
+}
+
+export interface VerificationProgress {
+  /** READY replicas. */
+  readonly ready: number;
+  /** Of these, verified since. */
+  readonly verified: number;
+  /** The longest ago; -1: one was never verified, or there is none. */
+  readonly oldestMs: number;
+}
+
+/**
+ * marked: it is STALE and to be filled anew. only-copy: there is no other READY one, so it stays what it was, with the
+ * reason. gone: there is no such replica, or it is a person's affair.
+ */
+export type DamageOutcome = "marked" | "only-copy" | "gone";
+
+export interface VerificationStore {
+  /** A READY replica was found sound. */
+  recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
+  /** The replicas of this node are to be verified next, those that were verified since `verifiedBeforeMs` excepted. */
+  requestVerification(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void>;
+  /** The node's READY replica that was verified the longest ago, if that was before this. */
+  nextToVerify(
+    nodeId: string,
+    verifiedBeforeMs: number,
+    exceptRepositoryIds: readonly string[],
+  ): Promise<NextToVerify | undefined>;
+  verificationProgress(sinceMs: number): Promise<VerificationProgress>;
+  /**
+   * A replica is damaged: in a transaction that holds the repository's row, it becomes STALE with nothing that it is
+   * believed to have, if another is READY. `byHand`: a person wants it filled anew, also when it is QUARANTINED.
+   */
+  markDamaged(
+    repositoryId: string,
+    nodeId: string,
+    reason: string,
+    nowMs: number,
+    options: { readonly byHand: boolean },
+  ): Promise<DamageOutcome>;
+  /**
+   * The copy on the node was moved aside just now: if there is a replica, it is STALE with nothing, and what it gets from
+   * here on counts again.
+   */
+  recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
+}

@@ -1,0 +1,3 @@
+import { runEngineTests } from "../crash-points/engine-tests.ts";
+
+runEngineTests("postgres", "PostgreSQL");
