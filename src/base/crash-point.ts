@@ -92,7 +92,7 @@ export const crashPoints = {
   "describe.head-written": "HEAD is new; the record is old",
   "retire.moved": "the replica is aside; neither directory is synced",
   "retire.synced": "the replica is durably aside; the controller has no answer",
-  "purge.removed": "one deleted replica more is gone for good; others wait",
+  "purge.removed": "a copy that was aside is gone for good",
   // Start of a node.
   "start.locked": "the directory is this server's; nothing is read",
   "start.building-removed": "half-made replicas are removed; the templates are not made",

@@ -86,7 +86,7 @@ export const errorCatalogue = {
   },
   "node-conflict": {
     status: 409,
-    title: "Another live repository server has this URL",
+    title: "Another live repository server has this URL, or this identity",
     remedy: "Give each repository server its own URL and directory.",
     fault: "user",
   },

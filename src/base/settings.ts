@@ -106,6 +106,9 @@ export const controllerSettingsSchema = z.object({
     .describe(
       "How long a surplus or damaged copy is kept aside before it is deleted, if the wanted number of verified replicas is elsewhere",
     ),
+  deletedKeepMs: longMilliseconds
+    .default(7 * 86_400_000)
+    .describe("How long the copies of a deleted repository are kept aside before they are deleted"),
   leaseMs: milliseconds.default(5000).describe("Validity of the lease for background work"),
   nodeConnectMs: milliseconds.default(2000).describe("Time to connect to a repository server"),
   nodeIdleMs: milliseconds
@@ -162,12 +165,6 @@ export const nodeSettingsSchema = z.object({
   gitQueueMs: milliseconds
     .default(30_000)
     .describe("How long a request waits for a git process before it is refused as busy"),
-  deletedKeepMs: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .default(7 * 86_400_000)
-    .describe("How long the directory of a deleted repository is kept aside"),
 });
 export type NodeSettings = z.infer<typeof nodeSettingsSchema>;
 

@@ -50,7 +50,12 @@ export async function clusterRoutes(app: FastifyInstance, deps: ClusterRouteDepe
       const { nodeTimeoutMs } = settings;
       const outcome = await store.registerNode({ ...body, url, nowMs: clock.nowMs(), nodeTimeoutMs });
       if (outcome.kind === "conflict") {
-        throw new GitmeshError("node-conflict", `a live repository server ${outcome.otherId} has the URL ${url}`);
+        throw new GitmeshError(
+          "node-conflict",
+          outcome.otherId === body.id
+            ? `the repository server ${body.id} is alive at another URL: is this directory a copy of its own?`
+            : `a live repository server ${outcome.otherId} has the URL ${url}`,
+        );
       }
       crashPoint("register.committed");
       await membership.refresh();

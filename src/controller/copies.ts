@@ -74,16 +74,14 @@ export class Copies {
     }
   }
 
-  /** Deletes what is aside for longer than `asideKeepMs` and can be missed. Throws "store-unavailable". */
+  /** Deletes what is aside for long enough and can be missed. Throws "store-unavailable". */
   async purge(signal: AbortSignal): Promise<void> {
-    const { membership, nodeClient, settings, clock, log } = this.#deps;
+    const { membership, nodeClient, log } = this.#deps;
     for (const node of membership.nodes()) {
       if (!node.alive) continue;
       const found = await nodeClient.copies(node.url).catch(() => undefined);
       for (const copy of found?.aside ?? []) {
         if (signal.aborted) return;
-        // Those that a person deleted are the node's own affair (deletedKeepMs).
-        if (copy.reason === "deleted" || clock.nowMs() - copy.movedMs < settings.asideKeepMs) continue;
         if (!(await this.#canBeMissed(copy))) continue;
         log.info({ nodeId: node.id, repositoryId: copy.repositoryId, entry: copy.entry }, "deleting a copy aside");
         await nodeClient.purgeCopy(node.url, copy.entry).catch((error: unknown) => {
@@ -93,16 +91,27 @@ export class Copies {
     }
   }
 
-  /** Whether the repository was deleted, or the wanted number of live replicas was verified since this one was moved. */
-  async #canBeMissed({ repositoryId, movedMs }: AsideCopy): Promise<boolean> {
-    const { store, membership } = this.#deps;
+  /**
+   * Whether the repository was deleted long ago, or the copy was moved long ago and the wanted number of live replicas
+   * was verified since. The store is asked, not the copy's own reason: a store restored from a backup may have the
+   * repository again. What is long ago must be so by the node's clock and by this controller's: one of them may have jumped.
+   */
+  async #canBeMissed({ repositoryId, movedMs, ageMs }: AsideCopy): Promise<boolean> {
+    const { store, membership, settings, clock } = this.#deps;
+    const nowMs = clock.nowMs();
+    const isOlderThan = (keepMs: number): boolean => ageMs >= keepMs && nowMs - movedMs >= keepMs;
+    if (!isOlderThan(Math.min(settings.asideKeepMs, settings.deletedKeepMs))) return false;
     const found = await store.getRepository(repositoryId);
-    if (found === undefined) return store.isDeleted(repositoryId);
+    if (found === undefined) {
+      const deletedMs = await store.deletedMs(repositoryId);
+      const keepMs = settings.deletedKeepMs;
+      return deletedMs !== undefined && nowMs - deletedMs >= keepMs && isOlderThan(keepMs);
+    }
     const verified = found.replicas.filter(
       ({ state, verifiedMs, nodeId }) =>
         state === "READY" && verifiedMs > movedMs && membership.get(nodeId)?.alive === true,
     );
-    return verified.length >= found.repository.replicasWanted;
+    return isOlderThan(settings.asideKeepMs) && verified.length >= found.repository.replicasWanted;
   }
 
   /** Undefined when the node does not answer. */
@@ -118,7 +127,11 @@ export class Copies {
         const reason = "the metadata store does not place it there";
         return { kind: "orphan", node, repositoryId, name, reason, movedMs: -1, sizeBytes: 0 };
       });
-    const aside = found.aside.map(({ entry: _entry, ...copy }): Copy => ({ kind: "aside", node, ...copy }));
+    const aside = found.aside.map(({ entry: _entry, ageMs: _ageMs, ...copy }): Copy => ({
+      kind: "aside",
+      node,
+      ...copy,
+    }));
     return [...orphans, ...aside];
   }
 }

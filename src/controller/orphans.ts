@@ -94,7 +94,7 @@ export class Orphans {
   async #reasonToMove(nodeId: string, repositoryId: string): Promise<"deleted" | "surplus" | undefined> {
     const { store, membership } = this.#deps;
     const found = await store.getRepository(repositoryId);
-    if (found === undefined) return (await store.isDeleted(repositoryId)) ? "deleted" : undefined;
+    if (found === undefined) return (await store.deletedMs(repositoryId)) === undefined ? undefined : "deleted";
     const { repository, replicas } = found;
     if (replicas.some((replica) => replica.nodeId === nodeId) || repository.aheadGeneration >= 0) return undefined;
     const ready = replicas.filter(

@@ -186,12 +186,13 @@ test("a node that cannot verify now is asked again later, and others meanwhile",
   await until("it is verified", async () => (await replicaOn(cluster, view.id, first)).verifiedMs > view.createdAt);
 });
 
-const asideCopy = (repositoryId: string, movedMs: number, reason = "surplus") => ({
+const asideCopy = (repositoryId: string, movedMs: number, reason = "surplus", ageMs = Date.now() - movedMs) => ({
   entry: `${repositoryId}.${movedMs}.${reason}.git`,
   repositoryId,
   name: "test",
   reason,
   movedMs,
+  ageMs,
   sizeBytes: 1,
 });
 
@@ -205,7 +206,8 @@ test("a copy aside is deleted when it is old and the wanted number is verified e
   third.aside.push(
     asideCopy(view.id, old),
     asideCopy(view.id, nowMs),
-    asideCopy(view.id, old + 1, "deleted"),
+    // Its node's clock does not find it old; or it is this controller's clock that jumped.
+    asideCopy(view.id, old + 1, "surplus", 10),
     asideCopy(unknown, old),
   );
   const purged = () =>
@@ -221,4 +223,31 @@ test("a copy aside is deleted when it is old and the wanted number is verified e
   first.behaviours.clear();
   await until("it is deleted", () => purged().length > 0, 20_000);
   assert.deepEqual([...new Set(purged())], [asideCopy(view.id, old).entry]);
+});
+
+test("a copy of a deleted repository is deleted when it is old by every clock and the store has not got it again", async (t) => {
+  const settings = { repairIntervalMs: 5, asideKeepMs: 86_400_000, deletedKeepMs: 60_000 };
+  const { cluster, view } = await start(t, settings);
+  const node = cluster.nodes[0] ?? assert.fail();
+  const nowMs = Date.now();
+  const old = nowMs - 3_600_000;
+  const deletedAt = async (ms: number): Promise<string> => {
+    const made = (await (await cluster.call("POST", `/api/repos/deleted-${ms}`)).json()) as RepositoryView;
+    await cluster.store.deleteRepository(made.id, ms);
+    return made.id;
+  };
+  const long = await deletedAt(old);
+  const lately = await deletedAt(nowMs);
+  node.aside.push(
+    // Restored from a backup: the store has it.
+    asideCopy(view.id, old, "deleted"),
+    asideCopy(lately, old, "deleted"),
+    asideCopy(long, nowMs, "deleted"),
+    asideCopy(long, old + 1, "deleted", 10),
+    asideCopy(long, old, "deleted"),
+  );
+  const purged = () =>
+    node.callsTo("/_purge").map(({ body }) => (JSON.parse(body.toString()) as { entry: string }).entry);
+  await until("it is deleted", () => purged().length > 1, 20_000);
+  assert.deepEqual([...new Set(purged())], [asideCopy(long, old, "deleted").entry]);
 });

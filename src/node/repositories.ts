@@ -188,27 +188,18 @@ export class Repositories {
     crashPoint("retire.synced");
   }
 
-  /** Removes directories of repositories that a person deleted more than `keepMs` ago. Others stay. */
-  async purgeDeleted(keepMs: number): Promise<void> {
-    const aside = join(this.#directory, "aside");
-    for (const name of await readdir(aside)) {
-      const time = /^[0-9a-f-]+\.(\d+)\.deleted\.git$/.exec(name)?.[1];
-      if (time === undefined || this.#clock.nowMs() - Number(time) < keepMs) continue;
-      await rm(join(aside, name), { recursive: true, force: true });
-      crashPoint("purge.removed");
-    }
-  }
-
   /** What was moved aside. */
   async listAside(): Promise<AsideCopy[]> {
     const aside = join(this.#directory, "aside");
+    const nowMs = this.#clock.nowMs();
     const found: AsideCopy[] = [];
     for (const entry of await readdir(aside)) {
       const [, repositoryId, time, reason] = asideName.exec(entry) ?? [];
       if (repositoryId === undefined || time === undefined || reason === undefined) continue;
       const record = await readRecord(join(aside, entry), repositoryId);
       const sizeBytes = await packBytes(join(aside, entry));
-      found.push({ entry, repositoryId, name: record?.name ?? "", reason, movedMs: Number(time), sizeBytes });
+      const movedMs = Number(time);
+      found.push({ entry, repositoryId, name: record?.name ?? "", reason, movedMs, ageMs: nowMs - movedMs, sizeBytes });
     }
     return found;
   }
@@ -217,6 +208,7 @@ export class Repositories {
   async purge(entry: string): Promise<void> {
     if (!asideName.test(entry)) throw new GitmeshError("bad-request", "no copy aside has such a name");
     await rm(join(this.#directory, "aside", entry), { recursive: true, force: true });
+    crashPoint("purge.removed");
   }
 
   /** Every replica on disk with the name and generation that it records; "" and -1 where the record cannot be read. */

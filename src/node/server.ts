@@ -24,7 +24,6 @@ import { Stager } from "./stage.ts";
 import { UploadPack } from "./upload-pack.ts";
 import { Verifier } from "./verify.ts";
 
-const purgeIntervalMs = 3_600_000;
 const jsonBytesMax = 1024 * 1024;
 /** On top of gitProcessesMax; each is over soon. */
 const applyProcessesMax = 16;
@@ -113,23 +112,10 @@ export async function startNode(
     isReady = () => heartbeat.registered;
     heartbeat.start();
     open.push(() => heartbeat.close());
-    open.push(purgeNowAndThen(repositories, settings.deletedKeepMs, clock, log));
     log.info({ url, directory: settings.directory, nodeId }, "repository server listens");
     return { url, close };
   } catch (error) {
     await close();
     throw error;
   }
-}
-
-function purgeNowAndThen(repositories: Repositories, keepMs: number, clock: Clock, log: Logger): () => void {
-  let cancel = (): void => {};
-  const purge = (): void => {
-    repositories
-      .purgeDeleted(keepMs)
-      .catch((error: unknown) => log.warn({ err: error }, "purging deleted repositories failed"));
-    cancel = clock.timer(purgeIntervalMs, purge);
-  };
-  purge();
-  return () => cancel();
 }

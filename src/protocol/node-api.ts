@@ -249,6 +249,8 @@ export const asideCopySchema = z.object({
   reason: z.string(),
   /** By the node's clock. */
   movedMs: z.int(),
+  /** How long ago that was, by the node's clock: another clock's opinion than the reader's. */
+  ageMs: z.int(),
   sizeBytes: z.int(),
 });
 export type AsideCopy = z.infer<typeof asideCopySchema>;

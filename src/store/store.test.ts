@@ -133,7 +133,7 @@ function serverSuite(engine: ServerEngine): void {
           const replicas = await store.deleteRepository(made.id, 5);
           assert.equal(replicas.length, 4);
           assert.equal(proxy.cuts, 4);
-          assert.equal(await store.isDeleted(made.id), true);
+          assert.equal(await store.deletedMs(made.id), 5);
           await rejectsWith(store.deleteRepository(made.id, 6), "repository-not-found");
         } finally {
           await store.close();

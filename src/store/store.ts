@@ -239,7 +239,7 @@ export type RegistrationOutcome =
       /** On disk at a later generation than the store's. */
       readonly aheadRepositoryIds: readonly string[];
     }
-  /** Another identity with this URL is alive. */
+  /** Another identity with this URL is alive; or, with its own id, this identity is alive at another URL. */
   | { readonly kind: "conflict"; readonly otherId: string };
 
 export interface Heartbeat {
@@ -304,8 +304,8 @@ export interface Store extends VerificationStore, MoveStore, ActivityStore {
   updateRepository(id: string, patch: RepositoryPatch): Promise<Repository>;
   /** Leaves a tombstone, so that nodes that come back later learn of it. Throws "repository-not-found". */
   deleteRepository(id: string, nowMs: number): Promise<readonly Replica[]>;
-  /** Whether a person deleted the repository of this id. */
-  isDeleted(id: string): Promise<boolean>;
+  /** When a person deleted the repository of this id; undefined when nobody did. */
+  deletedMs(id: string): Promise<number | undefined>;
   /** Number of repositories, and of those with fewer READY replicas than wanted. */
   countRepositories(): Promise<{ readonly total: number; readonly degraded: number }>;
 

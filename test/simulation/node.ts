@@ -94,7 +94,13 @@ export class SimulatedNode {
   }
 
   copies(): CopiesResponse {
-    const aside = this.disk.aside.map(({ replica, ...copy }) => ({ ...copy, name: replica.name, sizeBytes: 0 }));
+    const { nowMs } = this.process.sim;
+    const aside = this.disk.aside.map(({ replica, ...copy }) => ({
+      ...copy,
+      name: replica.name,
+      ageMs: Math.floor(nowMs - copy.movedMs),
+      sizeBytes: 0,
+    }));
     return { replicas: this.inventory(), aside };
   }
 

@@ -33,16 +33,24 @@ export class Registrations {
   }
 
   async #run(trx: Executor, registration: NodeRegistration): Promise<RegistrationOutcome> {
-    const { id, url, nowMs } = registration;
+    const { id, url, bootId, nowMs } = registration;
     const holder = await trx
       .selectFrom("nodes")
       .select(["id", "heartbeat_ms"])
       .where("url", "=", url)
       .where("id", "!=", id)
       .executeTakeFirst();
-    if (holder !== undefined && nowMs - holder.heartbeat_ms < registration.nodeTimeoutMs) {
-      return { kind: "conflict", otherId: holder.id };
-    }
+    // Time to come was written by a clock that was wrong: it says nothing about who is alive now.
+    const isAlive = (heartbeatMs: number): boolean => Math.abs(nowMs - heartbeatMs) < registration.nodeTimeoutMs;
+    if (holder !== undefined && isAlive(holder.heartbeat_ms)) return { kind: "conflict", otherId: holder.id };
+    const self = await trx
+      .selectFrom("nodes")
+      .select(["url", "boot_id", "heartbeat_ms"])
+      .where("id", "=", id)
+      .executeTakeFirst();
+    // Its directory was copied, identity and all: two processes that take turns at being one replica would mix their disks.
+    if (self !== undefined && self.url !== url && self.boot_id !== bootId && isAlive(self.heartbeat_ms))
+      return { kind: "conflict", otherId: id };
     const onDisk = new Map(registration.inventory.map(({ repositoryId, generation }) => [repositoryId, generation]));
     const placed = await replicasOf(trx, id);
     const suspects = placed.filter((replica) => isWrong(replica, onDisk.get(replica.repository_id)));

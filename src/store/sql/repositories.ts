@@ -134,11 +134,11 @@ export class Repositories {
     );
   }
 
-  async isDeleted(id: string): Promise<boolean> {
+  async deletedMs(id: string): Promise<number | undefined> {
     const row = await this.#database.read((db) =>
-      db.selectFrom("tombstones").select("repository_id").where("repository_id", "=", id).executeTakeFirst(),
+      db.selectFrom("tombstones").select("deleted_ms").where("repository_id", "=", id).executeTakeFirst(),
     );
-    return row !== undefined;
+    return row?.deleted_ms;
   }
 
   async count(): Promise<{ readonly total: number; readonly degraded: number }> {

@@ -140,8 +140,8 @@ export class SqlStore implements Store {
     return this.#repositories.delete(id, nowMs);
   }
 
-  isDeleted(id: string): Promise<boolean> {
-    return this.#repositories.isDeleted(id);
+  deletedMs(id: string): Promise<number | undefined> {
+    return this.#repositories.deletedMs(id);
   }
 
   countRepositories(): Promise<{ readonly total: number; readonly degraded: number }> {

@@ -166,6 +166,25 @@ export function nodeContract(store: () => Store, factory: StoreFactory): void {
     );
   });
 
+  void test("a copied directory: one that runs elsewhere is not replaced by its double while it lives", async () => {
+    const node = registrationOf();
+    await store().registerNode(node);
+    const double = { ...node, url: `http://${uuid()}`, bootId: "boot-of-the-double" };
+    assert.deepEqual(await store().registerNode({ ...double, nowMs: node.nowMs + 4999 }), {
+      kind: "conflict",
+      otherId: node.id,
+    });
+    assert.equal((await store().listNodes()).find(({ id }) => id === node.id)?.url, node.url);
+    assert.equal((await store().registerNode({ ...double, nowMs: node.nowMs + 5000 })).kind, "registered");
+  });
+
+  void test("a heartbeat in time to come, of a clock that was wrong, holds nobody up", async () => {
+    const node = registrationOf({ nowMs: 86_400_000 });
+    await store().registerNode(node);
+    const heir = registrationOf({ url: node.url, nowMs: 10_000 });
+    assert.equal((await store().registerNode(heir)).kind, "registered");
+  });
+
   void test("takes an inventory of thousands", async () => {
     const inventory = Array.from({ length: 5000 }, (_, generation) => ({ repositoryId: uuid(), generation }));
     const startMs = performance.now();

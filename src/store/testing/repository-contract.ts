@@ -135,13 +135,13 @@ export function repositoryContract(store: () => Store, factory: StoreFactory): v
   void test("deletes with a tombstone, and the name is free again", async () => {
     const made = await repositoryIn(store());
     await committed(store(), commitOf(made.id, [change("refs/heads/a", undefined, oid(1))]));
-    assert.equal(await store().isDeleted(made.id), false);
+    assert.equal(await store().deletedMs(made.id), undefined);
     const replicas = await store().deleteRepository(made.id, 5000);
     assert.deepEqual(
       replicas.map(({ nodeId }) => nodeId),
       ["n1", "n2", "n3"],
     );
-    assert.equal(await store().isDeleted(made.id), true);
+    assert.equal(await store().deletedMs(made.id), 5000);
     assert.equal(await store().findRepository(made.name), undefined);
     assert.deepEqual(await store().readRefLog(made.id, 0, 10), []);
     await rejectsWith(store().deleteRepository(made.id, 5000), "repository-not-found");
