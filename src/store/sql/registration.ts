@@ -62,8 +62,8 @@ export class Registrations {
       ...(holder === undefined ? [] : await inherit(trx, holder.id, id, nowMs)),
     ];
     await refreshHealth(trx, lockedIds);
-    const bootId = await saveNode(trx, registration, holder?.id);
-    await this.#tell(trx, registration, bootId, stale.length);
+    const bootIdBefore = await saveNode(trx, registration, holder?.id);
+    await this.#tell(trx, registration, bootIdBefore, stale.length);
     crashPoint("register.rows-written");
     const known = new Set([...placed, ...inherited].map((replica) => replica.repository_id));
     const unknown = [...onDisk.keys()].filter((repositoryId) => !known.has(repositoryId));
