@@ -53,7 +53,7 @@ const shots: readonly Shot[] = [
   { name: "repository-dark", path: "/repositories/web/shop", dark: true, wait: "commit 40" },
   { name: "repository-phone", path: "/repositories/web/shop", small: true, wait: "commit 40" },
   { name: "getting-started", path: `/repositories/${empty}`, wait: "Push what you have" },
-  { name: "settings", path: "/repositories/web/shop?view=settings", wait: "Name and end" },
+  { name: "settings", path: "/repositories/web/shop?view=settings", wait: "Rename or delete" },
   { name: "nodes", path: "/nodes", wait: "Dead" },
   { name: "nodes-phone", path: "/nodes", small: true, wait: "Dead" },
   { name: "node", path: "/nodes/FIRST", wait: "Repositories on this node" },

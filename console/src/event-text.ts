@@ -25,7 +25,7 @@ export const eventWords: Readonly<Record<EventView["kind"], EventWords>> = {
   "replica-moved-aside": { text: "had a copy moved aside", level: "info" },
   "replica-sound": { text: "has a replica that was found sound", level: "good" },
   "replica-moving": { text: "has a replica that moves", level: "info" },
-  "repair-failed": { text: "could not be repaired", level: "bad" },
+  "repair-failed": { text: "has work that failed", level: "bad" },
   "repair-stuck": { text: "waits for a person", level: "bad" },
   "node-joined": { text: "joined", level: "good" },
   "node-returned": { text: "started again", level: "good" },

@@ -23,6 +23,11 @@ export function healthOf(cluster: ClusterView, nodes: readonly NodeView[]): Heal
     const detail = "Start one with gitmesh node; it registers by itself.";
     return { level: "bad", sentence: "There is no repository server yet.", detail, to: "/nodes" };
   }
+  if (repositories.behind > 0) {
+    const sentence = `${plural(repositories.behind, "repository", "repositories")} lost pushes that the replicas have.`;
+    const detail = "The metadata store was restored from a backup? Nothing is served there until gitmesh repo adopt.";
+    return { level: "bad", sentence, detail, to: "/repositories?state=degraded" };
+  }
   if (repositories.degraded > 0) {
     const some = repositories.degraded === repositories.total && repositories.total > 1 ? "All " : "";
     const verb = repositories.degraded === 1 ? "has" : "have";
@@ -42,10 +47,10 @@ export function healthOf(cluster: ClusterView, nodes: readonly NodeView[]): Heal
       to: "/repositories",
     };
   }
+  const { total, wantedLeast: least, wantedMost: most } = repositories;
+  const replicas = least === most ? plural(least, "complete replica") : `their ${least} to ${most} complete replicas`;
   const sentence =
-    repositories.total === 1
-      ? "The repository has all its complete replicas."
-      : `All ${count(repositories.total)} repositories have all their complete replicas.`;
+    total === 1 ? `The repository has ${replicas}.` : `All ${count(total)} repositories have ${replicas}.`;
   return { level: "good", sentence, detail: `${plural(nodes.length, "node")} alive.`, to: undefined };
 }
 

@@ -11,6 +11,7 @@ import type { Store } from "../store/store.ts";
 import { eventView, workView } from "./activity-views.ts";
 import { EventOrder } from "./event-order.ts";
 import type { Membership } from "./membership.ts";
+import { sampleMs } from "./metrics.ts";
 import { nodeStateOf } from "./views.ts";
 
 /** Between two looks. */
@@ -46,6 +47,7 @@ export class EventStream {
   #order: EventOrder | undefined;
   #work: StreamMessages["work"] = [];
   #nodesMs = -Infinity;
+  #samplesMs = -Infinity;
   readonly #pushed = new Map<string, { readonly generation: number; readonly pushedMs: number }>();
   #wake = new AbortController();
   #looking: Promise<void> = Promise.resolve();
@@ -143,6 +145,10 @@ export class EventStream {
     const work = await this.#readWork();
     if (JSON.stringify(work) !== JSON.stringify(this.#work)) this.#sendAll("work", work);
     this.#work = work;
+    if (clock.monotonicMs() - this.#samplesMs >= sampleMs) {
+      this.#samplesMs = clock.monotonicMs();
+      this.#sendAll("samples", {});
+    }
     if (clock.monotonicMs() - this.#nodesMs < nodesMs) return;
     this.#nodesMs = clock.monotonicMs();
     const nodes = membership.nodes().map((node) => {

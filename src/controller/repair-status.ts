@@ -1,5 +1,6 @@
 /** What the repair has to do, as every controller can tell: computed anew from the store by the repair's own plan. */
 import type { ControllerSettings } from "../base/settings.ts";
+import type { LeavingReplica } from "../store/moves.ts";
 import type { RepositoryWithReplicas, ReplicaState, Store } from "../store/store.ts";
 import type { ClusterNode } from "./cluster-node.ts";
 import type { Membership } from "./membership.ts";
@@ -43,8 +44,11 @@ export async function repairStatus(
   const work: RepairWork[] = [];
   const stuck: { repository: string; reason: string }[] = [];
   // Which node a new replica would come to is decided when it does.
-  const rules = { repairGraceMs: settings.repairGraceMs, diskUsageMax: settings.diskUsageMax, random: () => 0 };
-  for (const found of await needy(store, membership.nodes())) {
+  const { repairGraceMs, diskUsageMax } = settings;
+  const leaving = await store.listLeaving(repositoriesMax);
+  for (const found of await needy(store, membership.nodes(), leaving)) {
+    const mine = leaving.filter(({ repositoryId }) => repositoryId === found.repository.id);
+    const rules = { repairGraceMs, diskUsageMax, random: () => 0, leaving: new Set(mine.map(({ nodeId }) => nodeId)) };
     const plan = planRepair(found, membership.nodes(), rules);
     const { name } = found.repository;
     if (plan.stuck !== "") stuck.push({ repository: name, reason: plan.stuck });
@@ -78,8 +82,15 @@ export async function dataLossRisks(store: Store, membership: Membership): Promi
   );
 }
 
-/** Repositories that the store calls unhealthy, and those with a replica on a node that is not alive. */
-async function needy(store: Store, nodes: readonly ClusterNode[]): Promise<readonly RepositoryWithReplicas[]> {
+/**
+ * Repositories that the store calls unhealthy, and those with a replica on a node that is not alive, or that is to leave
+ * its node.
+ */
+async function needy(
+  store: Store,
+  nodes: readonly ClusterNode[],
+  leaving: readonly LeavingReplica[] = [],
+): Promise<readonly RepositoryWithReplicas[]> {
   const found = new Map<string, RepositoryWithReplicas>();
   let afterId = "";
   while (found.size < repositoriesMax) {
@@ -88,13 +99,15 @@ async function needy(store: Store, nodes: readonly ClusterNode[]): Promise<reado
     if (page.length < pageSize) break;
     afterId = page.at(-1)?.repository.id ?? "";
   }
-  for (const { id } of nodes.filter(({ alive }) => !alive)) {
-    for (const { replica } of await store.listReplicasOfNode(id)) {
-      if (found.size >= repositoriesMax) break;
-      if (found.has(replica.repositoryId)) continue;
-      const one = await store.getRepository(replica.repositoryId);
-      if (one !== undefined) found.set(replica.repositoryId, one);
-    }
+  const more = leaving.map(({ repositoryId }) => repositoryId);
+  for (const { id } of nodes.filter(({ alive, draining }) => !alive || draining)) {
+    for (const { replica } of await store.listReplicasOfNode(id)) more.push(replica.repositoryId);
+  }
+  for (const id of more) {
+    if (found.size >= repositoriesMax) break;
+    if (found.has(id)) continue;
+    const one = await store.getRepository(id);
+    if (one !== undefined) found.set(id, one);
   }
   return [...found.values()];
 }

@@ -225,7 +225,7 @@ test("the state of the cluster, health, readiness and the OpenAPI document", asy
   const view = await parse<ClusterView>(await cluster.call("GET", "/api/cluster"));
   assert.deepEqual(view.store, { engine: "SQLite", ok: true });
   assert.deepEqual(view.nodes, { total: 2, alive: 2, suspect: 0, dead: 0 });
-  assert.deepEqual(view.repositories, { total: 1, degraded: 0 });
+  assert.deepEqual(view.repositories, { total: 1, degraded: 0, behind: 0, wantedLeast: 2, wantedMost: 2 });
   assert.equal(view.repair.leader, true);
   assert.equal((await cluster.call("GET", "/healthz")).status, 200);
   assert.equal((await cluster.call("GET", "/readyz")).status, 200);

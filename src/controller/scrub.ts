@@ -15,13 +15,15 @@ import { Backoff } from "./backoff.ts";
 import type { ClusterNode } from "./cluster-node.ts";
 import type { LeaseKeeper } from "./lease.ts";
 import type { Membership } from "./membership.ts";
-import type { ReplicaVerification } from "./replica-verification.ts";
+import type { ReplicaVerification, VerificationVerdict } from "./replica-verification.ts";
+import type { WorkLog } from "./work-log.ts";
 
 export interface ScrubDependencies {
   readonly store: Store;
   readonly membership: Membership;
   readonly verification: ReplicaVerification;
   readonly lease: LeaseKeeper;
+  readonly workLog: WorkLog;
   readonly settings: ControllerSettings;
   readonly clock: Clock;
   readonly log: Logger;
@@ -89,7 +91,7 @@ export class Scrub {
     const startMs = clock.monotonicMs();
     const key = `${repositoryId} ${nodeId}`;
     try {
-      const verdict = await verification.run(repositoryId, nodeId, signal);
+      const verdict = await this.#shown(repositoryId, nodeId, () => verification.run(repositoryId, nodeId, signal));
       if (verdict === "only-copy") this.#fail(nodeId, repositoryId);
       else this.#backoff.succeeded(key);
     } catch (error) {
@@ -99,6 +101,18 @@ export class Scrub {
     }
     const tookMs = clock.monotonicMs() - startMs;
     this.#restUntilMs.set(nodeId, clock.monotonicMs() + tookMs * (1 / settings.scrubShare - 1));
+  }
+
+  /** A large one takes long: people see it as work. */
+  async #shown(id: string, nodeId: string, run: () => Promise<VerificationVerdict>): Promise<VerificationVerdict> {
+    const { store, workLog } = this.#deps;
+    const found = await store.getRepository(id);
+    let verdict: VerificationVerdict = "skipped";
+    if (found === undefined) return verdict;
+    await workLog.run(found.repository, { kind: "verify", nodeId }, async () => {
+      verdict = await run();
+    });
+    return verdict;
   }
 
   #fail(nodeId: string, repositoryId: string): void {

@@ -105,7 +105,7 @@ export async function startController(
   const eventStream = new EventStream(shared);
 
   const verification = new ReplicaVerification(shared);
-  const scrub = new Scrub({ ...shared, verification, lease });
+  const scrub = new Scrub({ ...shared, verification, lease, workLog });
   const copies = new Copies({ ...shared, lease });
 
   const app = createHttpServer({

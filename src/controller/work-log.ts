@@ -1,13 +1,12 @@
 /**
- * Steps of the repair as people see them, through whichever controller: those that take a moment or fail are written
+ * Steps of the repair, and verifications, as people see them, through whichever controller: those that take a moment or fail are written
  * to the store, with their progress, at most once a second.
  */
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import type { WorkRecord } from "../store/activity.ts";
+import type { WorkKind, WorkRecord } from "../store/activity.ts";
 import type { Repository, Store } from "../store/store.ts";
-import type { RepairStep } from "./repair-plan.ts";
 
 /** Shorter ones are over before anybody could look. */
 const worthTellingMs = 300;
@@ -31,8 +30,8 @@ export class WorkLog {
 
   /** Runs a step; throws what it throws. What cannot be written does not matter to it. */
   async run(
-    repository: Repository,
-    step: RepairStep,
+    repository: Pick<Repository, "id" | "name">,
+    step: { readonly kind: WorkKind; readonly nodeId: string },
     work: (onProgress: (text: string) => void) => Promise<void>,
   ): Promise<void> {
     const { clock } = this.#deps;
@@ -83,7 +82,11 @@ export class WorkLog {
   }
 
   /** The same reason again and again is one event. */
-  async #failed(repository: Repository, record: WorkRecord, reasonBefore: string | undefined): Promise<void> {
+  async #failed(
+    repository: Pick<Repository, "id" | "name">,
+    record: WorkRecord,
+    reasonBefore: string | undefined,
+  ): Promise<void> {
     const failures = record.failures + 1;
     if (this.#failures.size >= failuresKeptMax) this.#failures.clear();
     this.#failures.set(`${record.repositoryId} ${record.nodeId}`, { count: failures, reason: record.detail });

@@ -137,7 +137,7 @@ export const workViewSchema = z.object({
   repository: z.string(),
   nodeId: z.string(),
   node: z.string().describe("URL"),
-  kind: z.enum(["catch-up", "apply", "add", "remove"]),
+  kind: z.enum(["catch-up", "apply", "add", "remove", "verify"]),
   state: z.enum(["running", "failed"]),
   startedAt: moment,
   updatedAt: moment,
@@ -211,6 +211,8 @@ export interface StreamMessages {
     readonly diskUsage: number;
     readonly load: number;
   }[];
+  /** There are new numbers for the charts. */
+  readonly samples: Record<string, never>;
   /** What GET /api/work would answer now, whenever it changed. */
   readonly work: readonly WorkView[];
 }

@@ -226,7 +226,13 @@ export const clusterViewSchema = z.object({
   store: z.object({ engine: z.string(), ok: z.boolean() }),
   nodes: z.object({ total: z.int(), alive: z.int(), suspect: z.int(), dead: z.int() }),
   repositories: z
-    .object({ total: z.int(), degraded: z.int().describe("With fewer READY replicas than wanted") })
+    .object({
+      total: z.int(),
+      degraded: z.int().describe("With fewer READY replicas than wanted"),
+      behind: z.int().describe("That have lost pushes which their replicas have: see /api/adoptions"),
+      wantedLeast: z.int().describe("Replicas that one wants, at least"),
+      wantedMost: z.int(),
+    })
     .nullable()
     .describe("null while the store does not answer"),
   defaults: z.object({

@@ -92,7 +92,7 @@ export interface PushedRepository {
   readonly pushedMs: number;
 }
 
-export type WorkKind = "catch-up" | "apply" | "add" | "remove";
+export type WorkKind = "catch-up" | "apply" | "add" | "remove" | "verify";
 
 /** A step of the background repair, under way or failed. */
 export interface WorkRecord {
@@ -119,7 +119,21 @@ export interface Sample {
   readonly numbers: string;
 }
 
+/** All repositories in a few numbers. */
+export interface RepositoryCounts {
+  readonly total: number;
+  /** With fewer READY replicas than wanted. */
+  readonly degraded: number;
+  /** That have lost pushes which their replicas have: they are to be adopted. */
+  readonly behind: number;
+  /** Replicas that one wants, at least and at most; 0 when there is none. */
+  readonly wantedLeast: number;
+  readonly wantedMost: number;
+}
+
 export interface ActivityStore {
+  countRepositories(): Promise<RepositoryCounts>;
+
   // Events
   addEvent(event: NewEvent): Promise<void>;
   /** Newest first. */

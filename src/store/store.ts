@@ -306,8 +306,6 @@ export interface Store extends VerificationStore, MoveStore, ActivityStore {
   deleteRepository(id: string, nowMs: number): Promise<readonly Replica[]>;
   /** When a person deleted the repository of this id; undefined when nobody did. */
   deletedMs(id: string): Promise<number | undefined>;
-  /** Number of repositories, and of those with fewer READY replicas than wanted. */
-  countRepositories(): Promise<{ readonly total: number; readonly degraded: number }>;
 
   // Refs
   /** Refs and generation of one moment. Throws "repository-not-found". */

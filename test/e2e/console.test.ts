@@ -210,6 +210,7 @@ describe("console", needs("Chromium", hasBrowser), () => {
         await visit(page, path);
         const width = await page.evaluate<number>("document.documentElement.scrollWidth");
         assert.ok(width <= phone.width, `${path} is ${width} wide`);
+        assert.deepEqual(await violations(page), [], `phone ${path}`);
       }
       await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: "Repositories" }).click();
       await row(page, "team/keyboard").getByRole("link").waitFor();
@@ -301,7 +302,7 @@ describe("console", needs("Chromium", hasBrowser), () => {
       await row(page, "many/repository-04700").waitFor();
       assert.ok((await page.locator("tbody tr.row-card").count()) < 80, "only visible rows are in the page");
       await page.getByLabel("State").selectOption("degraded");
-      await page.getByText("No repository is like that.").waitFor();
+      await page.getByText("No repository matches.").waitFor();
     });
   });
 });

@@ -111,9 +111,10 @@ export class SimulatedController {
     const holder = `${process.name} ${clock.uuid()}`;
     const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder, leaseMs });
     const catchUp = new ReplicaCatchUp({ ...shared, applier });
-    const repair = new Repair({ ...shared, applier, catchUp, lease, workLog: new WorkLog(shared) });
+    const workLog = new WorkLog(shared);
+    const repair = new Repair({ ...shared, applier, catchUp, lease, workLog });
     const verification = new ReplicaVerification(shared);
-    const scrub = new Scrub({ ...shared, verification, lease });
+    const scrub = new Scrub({ ...shared, verification, lease, workLog });
     const copies = new Copies({ ...shared, lease });
     this.#background = [membership, lease, repair, scrub, copies, inventory, orphans];
     this.#orphans = orphans;

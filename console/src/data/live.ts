@@ -84,6 +84,7 @@ export function startLive(queryClient: QueryClient): () => void {
       const known = queryClient.getQueryData<NodeView[]>(["nodes"]);
       if (known !== undefined && known.length !== states.length) gather("nodes");
     },
+    samples: () => gather("metrics", "node-metrics"),
     work: (work) => {
       queryClient.setQueryData(["work"], work);
       gather("repair");

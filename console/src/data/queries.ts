@@ -11,13 +11,14 @@ const pageRows = 100;
 export const eventRows = 50;
 
 const polling = computed(() => (connection.value === "live" ? false : pollMs));
+const pollingCharts = computed(() => (connection.value === "live" ? false : metricsMs));
 
 export function useCluster() {
   return useQuery({ queryKey: ["cluster"], queryFn: api.cluster, refetchInterval: polling });
 }
 
 export function useMetrics() {
-  return useQuery({ queryKey: ["metrics"], queryFn: api.metrics, refetchInterval: metricsMs });
+  return useQuery({ queryKey: ["metrics"], queryFn: api.metrics, refetchInterval: pollingCharts });
 }
 
 export function useNodes() {
@@ -36,7 +37,7 @@ export function useNodeMetrics(id: MaybeRefOrGetter<string>) {
   return useQuery({
     queryKey: computed(() => ["node-metrics", toValue(id)]),
     queryFn: () => api.nodeMetrics(toValue(id)),
-    refetchInterval: metricsMs,
+    refetchInterval: pollingCharts,
   });
 }
 

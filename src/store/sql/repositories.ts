@@ -1,4 +1,5 @@
 /** Repositories as records: made, found, changed, deleted. Lists are in repository-pages.ts. */
+import type { RepositoryCounts } from "../activity.ts";
 import type { Selectable, SelectQueryBuilder } from "kysely";
 import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
@@ -141,12 +142,19 @@ export class Repositories {
     return row?.deleted_ms;
   }
 
-  async count(): Promise<{ readonly total: number; readonly degraded: number }> {
-    const [total, degraded] = await this.#database.read((db) => {
-      const count = db.selectFrom("repositories").select((eb) => eb.fn.countAll<number>().as("count"));
-      return Promise.all([count.executeTakeFirstOrThrow(), count.where("degraded", "=", 1).executeTakeFirstOrThrow()]);
+  /** Each number by itself: then each is read from an index. */
+  count(): Promise<RepositoryCounts> {
+    return this.#database.read(async (db) => {
+      const all = db.selectFrom("repositories");
+      const number = all.select((eb) => eb.fn.countAll<number>().as("number"));
+      const { number: total } = await number.executeTakeFirstOrThrow();
+      const { number: degraded } = await number.where("degraded", "=", 1).executeTakeFirstOrThrow();
+      const { number: behind } = await number.where("ahead_generation", ">=", 0).executeTakeFirstOrThrow();
+      const wanted = all.select("replicas_wanted as number").limit(1);
+      const least = await wanted.orderBy("replicas_wanted").executeTakeFirst();
+      const most = await wanted.orderBy("replicas_wanted", "desc").executeTakeFirst();
+      return { total, degraded, behind, wantedLeast: least?.number ?? 0, wantedMost: most?.number ?? 0 };
     });
-    return { total: total.count, degraded: degraded.count };
   }
 
   /** What is the same as before is no event. */

@@ -9,6 +9,7 @@ import type {
   NewEvent,
   PushedRepository,
   PushRecord,
+  RepositoryCounts,
   Sample,
   WorkRecord,
 } from "../activity.ts";
@@ -144,7 +145,7 @@ export class SqlStore implements Store {
     return this.#repositories.deletedMs(id);
   }
 
-  countRepositories(): Promise<{ readonly total: number; readonly degraded: number }> {
+  countRepositories(): Promise<RepositoryCounts> {
     return this.#repositories.count();
   }
 

@@ -64,7 +64,14 @@ export const activity: Migration = {
     const inline = kind === "mysql";
     const indexes = { repository: "repository_id, id", node: "node_id, id", at: "at_ms" };
     const keys = Object.entries(indexes).map(([name, columns]) => `, key events_${name} (${columns})`);
+    const repositories = { wanted: "replicas_wanted", ahead: "ahead_generation" };
     return [
+      // What is told of all repositories at once is read from the ends of these.
+      ...Object.entries(repositories).map(([name, column]) =>
+        inline
+          ? `alter table repositories add key repositories_${name} (${column})`
+          : `create index if not exists repositories_${name} on repositories (${column})`,
+      ),
       `create table if not exists events (
         id ${t.serial},
         at_ms ${t.integer} not null,
