@@ -15,6 +15,7 @@ import { LeaseKeeper } from "./lease.ts";
 import { Membership } from "./membership.ts";
 import { HttpNodeClient } from "./node-client.ts";
 import { NodeInventory } from "./node-inventory.ts";
+import { NodeReports } from "./node-reports.ts";
 import { Orphans } from "./orphans.ts";
 import { ReceivePack } from "./receive-pack.ts";
 import { ByteBudget } from "./request-body.ts";
@@ -83,6 +84,7 @@ export async function startController(
   const changes = new RepositoryChanges(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
   const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
+  const reports = new NodeReports({ ...shared, orphans });
   const lease = new LeaseKeeper({
     store,
     clock,
@@ -116,7 +118,7 @@ export async function startController(
   void app.register((routes) =>
     restRoutes(routes, { ...shared, creation, changes, adoption, lease, repair, copies, name, version }),
   );
-  void app.register((routes) => clusterRoutes(routes, { ...shared, orphans }));
+  void app.register((routes) => clusterRoutes(routes, { reports, settings }));
 
   let url: string;
   try {

@@ -111,13 +111,6 @@ export class RefLog {
     return entries;
   }
 
-  async findPush(repositoryId: string, pushId: string): Promise<RefLogEntry | undefined> {
-    const push = await this.#database.read((db) => findLoggedPush(db, repositoryId, pushId));
-    if (push === undefined) return undefined;
-    const { generation, committedMs, changes } = push;
-    return { generation, pushId, committedMs, changes };
-  }
-
   async trim(repositoryId: string, keepFrom: number, committedBeforeMs: number): Promise<void> {
     // Controllers' clocks differ, so that times need not be in order: no gap is made.
     const young = await this.#database.read((db) =>
