@@ -1,5 +1,6 @@
 /** What a repository's replicas need, as a value: states in, steps out. Pure. */
-import { isComplete, type RepositoryWithReplicas } from "../store/store.ts";
+import { isComplete } from "../store/replica.ts";
+import type { RepositoryWithReplicas } from "../store/store.ts";
 import { isLost, type ClusterNode } from "./cluster-node.ts";
 import { rankNodes } from "./placement.ts";
 

@@ -1,6 +1,6 @@
 /** What the store remembers of the soundness of replicas: part of store.ts's interface. */
 
-import type { ReplicaCopy } from "./store.ts";
+import type { ReplicaCopy } from "./replica.ts";
 
 /** From `sinceMs` to `nowMs`, both included. */
 export interface Period {

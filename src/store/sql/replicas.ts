@@ -2,7 +2,8 @@
 import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import { refNameFromBytes } from "../../protocol/ref-name.ts";
-import { isComplete, type ReplicaCopy, type ReplicaOfNode, type ReplicaState } from "../store.ts";
+import { isComplete } from "../replica.ts";
+import type { ReplicaCopy, ReplicaOfNode, ReplicaState } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
 import { replicaOf } from "./rows.ts";

@@ -1,6 +1,7 @@
 /** What is known of the soundness of replicas: when they were verified, which are damaged, which is next. */
 import { sql } from "kysely";
-import { isComplete, type ReplicaCopy } from "../store.ts";
+import { isComplete } from "../replica.ts";
+import type { ReplicaCopy } from "../store.ts";
 import {
   verificationAsked,
   type DamageOutcome,
