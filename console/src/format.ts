@@ -64,11 +64,10 @@ export function moment(ms: number): string {
 
 /** What people call a node: its host and port. */
 export function nodeName(url: string, id = ""): string {
-  try {
-    return new URL(url).host;
-  } catch {
-    return id === "" ? "unknown" : `${id.slice(0, 8)}…`;
-  }
+  // One whose address another node has now has none.
+  const host = URL.parse(url)?.host ?? "";
+  if (host !== "") return host;
+  return id === "" ? "unknown" : `${id.slice(0, 8)}…`;
 }
 
 export function shortId(oid: string): string {

@@ -21,7 +21,7 @@ function copy(nodeId: string, generation: number, refs: Refs, more: Partial<Copy
     complete: true,
     ...more,
   };
-  return { nodeId, url: `http://${nodeId}:8082`, placed: true, content, problem: "" };
+  return { nodeId, url: `http://${nodeId}:8082`, placed: true, ready: true, content, problem: "" };
 }
 
 function missing(nodeId: string): FoundCopy {
@@ -29,6 +29,7 @@ function missing(nodeId: string): FoundCopy {
     nodeId,
     url: `http://${nodeId}:8082`,
     placed: true,
+    ready: true,
     content: undefined,
     problem: "its repository server is dead",
   };

@@ -12,6 +12,8 @@ export interface FoundCopy {
   readonly url: string;
   /** The store has a replica there. */
   readonly placed: boolean;
+  /** The store has it as READY. */
+  readonly ready: boolean;
   readonly content: CopyContent | undefined;
   /** Why there is no content; "" when there is. */
   readonly problem: string;
@@ -60,6 +62,8 @@ export interface AdoptionPlan {
   readonly kind: "behind" | "orphan";
   /** -1 when the store does not have it. */
   readonly storeGeneration: number;
+  /** The latest that the store knew any copy to be at; -1 when none was ahead of it. */
+  readonly aheadGeneration: number;
   /** Of what is adopted; -1 when that is not clear. */
   readonly generation: number;
   /** The repository's afterwards. */
@@ -114,6 +118,7 @@ export function planAdoption(input: AdoptionInput): AdoptionPlan {
     name,
     kind: stored === undefined ? ("orphan" as const) : ("behind" as const),
     storeGeneration: stored?.repository.generation ?? -1,
+    aheadGeneration: stored?.repository.aheadGeneration ?? -1,
     generation: content?.generation ?? -1,
     newGeneration: highest + generationGap,
     changes: content === undefined ? [] : changesBetween(stored?.refs.refs ?? [], content.refs),
@@ -134,10 +139,13 @@ export function planAdoption(input: AdoptionInput): AdoptionPlan {
   return { ...plan, digest: createHash("sha256").update(exact.join("\n")).digest("hex").slice(0, 32) };
 }
 
-/** Of a copy that is not taken over as it is. One that lags and is whole has nothing that is not in the adopted one. */
+/**
+ * Of a copy that is not taken over as it is. One that lags and is whole has nothing that is not in the adopted one; one
+ * that was not looked at may have, and is kept aside.
+ */
 function afterwards(copy: FoundCopy, adopted: CopyContent | undefined): "STALE" | "REFILLED" | "LEFT" {
   if (!copy.placed) return "LEFT";
-  if (copy.content === undefined || copy.content.generation < 0) return "STALE";
+  if (copy.content === undefined || copy.content.generation < 0) return "REFILLED";
   const lags = copy.content.generation < (adopted?.generation ?? -1);
   return lags && copy.content.complete ? "STALE" : "REFILLED";
 }
@@ -154,7 +162,10 @@ function choose({ stored, copies, from, name }: AdoptionInput): Choice {
   if (known.length === 0) return nothing(`no repository server that can be reached has a usable copy of ${name}`);
   if (stored !== undefined && stored.repository.aheadGeneration <= stored.repository.generation) {
     const ahead = known.some(({ content }) => (content?.generation ?? -1) > stored.repository.generation);
-    if (!ahead) return nothing(`no replica of ${name} is ahead of the metadata store: there is nothing to adopt`);
+    // Of a repository whose complete replicas are all lost, a person may take over an older one.
+    const readyKnown = known.some(({ ready }) => ready);
+    if (!ahead && (readyKnown || from === undefined))
+      return nothing(`no replica of ${name} is ahead of the metadata store: there is nothing to adopt`);
   }
   if (from !== undefined) {
     const copy = known.find((each) => each.nodeId === from);

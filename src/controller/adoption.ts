@@ -110,6 +110,7 @@ export class Adoption {
       repositoryId: plan.repositoryId,
       adoptionId: uuid(),
       expectedGeneration: plan.kind === "orphan" ? undefined : plan.storeGeneration,
+      expectedAheadGeneration: plan.aheadGeneration,
       create: {
         name: plan.name,
         objectFormat: content.objectFormat,
@@ -177,9 +178,11 @@ export class Adoption {
   async #inspect(repositoryId: string, stored: RepositoryWithReplicas | undefined): Promise<FoundCopy[]> {
     const { membership } = this.#deps;
     const placed = new Set(stored?.replicas.map(({ nodeId }) => nodeId) ?? []);
+    const isReady = (id: string): boolean =>
+      stored?.replicas.some(({ nodeId, state }) => nodeId === id && state === "READY") === true;
     const found = await Promise.all(
       membership.nodes().map(async (node): Promise<FoundCopy | undefined> => {
-        const copy = await this.#inspectOn(node, repositoryId, placed.has(node.id));
+        const copy = { ...(await this.#inspectOn(node, repositoryId, placed.has(node.id))), ready: isReady(node.id) };
         const replica = stored?.replicas.find(({ nodeId }) => nodeId === node.id);
         if (replica?.damaged === true && copy.content !== undefined) {
           return { ...copy, content: { ...copy.content, complete: false }, problem: "it is damaged" };
@@ -195,13 +198,14 @@ export class Adoption {
         nodeId,
         url: "",
         placed: true,
+        ready: isReady(nodeId),
         content: undefined,
         problem: "its repository server is gone",
       })),
     ].toSorted((one, other) => (one.url < other.url ? -1 : 1));
   }
 
-  async #inspectOn(node: ClusterNode, repositoryId: string, placed: boolean): Promise<FoundCopy> {
+  async #inspectOn(node: ClusterNode, repositoryId: string, placed: boolean): Promise<Omit<FoundCopy, "ready">> {
     const { nodeClient } = this.#deps;
     const { id: nodeId, url } = node;
     const place = { nodeId, url, placed };

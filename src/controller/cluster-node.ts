@@ -23,3 +23,8 @@ export interface ClusterNode {
   /** Requests of this controller that it is working on. */
   readonly inFlight: number;
 }
+
+/** Silent for longer than anybody waits, or forgotten: what is on it is counted on no more. */
+export function isLost(node: ClusterNode | undefined, repairGraceMs: number): boolean {
+  return node === undefined || (!node.alive && node.silentMs >= repairGraceMs);
+}

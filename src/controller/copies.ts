@@ -7,6 +7,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
 import type { AsideCopy } from "../protocol/node-api.ts";
+import { isComplete } from "../store/replica.ts";
 import type { Store } from "../store/store.ts";
 import type { ClusterNode } from "./cluster-node.ts";
 import type { LeaseKeeper } from "./lease.ts";
@@ -108,8 +109,12 @@ export class Copies {
       return deletedMs !== undefined && nowMs - deletedMs >= keepMs && isOlderThan(keepMs);
     }
     const verified = found.replicas.filter(
-      ({ state, verifiedMs, nodeId }) =>
-        state === "READY" && verifiedMs > movedMs && membership.get(nodeId)?.alive === true,
+      (replica) =>
+        isComplete(replica) &&
+        replica.verifiedMs > movedMs &&
+        // A time to come was written by a clock that was wrong.
+        replica.verifiedMs <= nowMs &&
+        membership.get(replica.nodeId)?.alive === true,
     );
     return isOlderThan(settings.asideKeepMs) && verified.length >= found.repository.replicasWanted;
   }

@@ -25,6 +25,7 @@ async function setUp(wallMs?: number) {
     nowMs: clock.nowMs(),
     inventory: [],
     nodeTimeoutMs,
+    isAlive: () => undefined,
   });
   const state = { down: false };
   const listNodes: Store["listNodes"] = async () => {
@@ -127,7 +128,7 @@ test("requests under way are counted, each released once", async () => {
 
 test("a node that was removed is gone", async () => {
   const { membership, store } = await setUp();
-  await store.removeNode(id);
+  await store.removeNode(id, { force: false });
   await membership.refresh();
   assert.equal(membership.get(id), undefined);
   assert.deepEqual(membership.nodes(), []);
@@ -148,6 +149,7 @@ test("a controller that starts after the store was down for long takes nobody fo
       nowMs,
       inventory: [],
       nodeTimeoutMs,
+      isAlive: () => undefined,
     });
   const hourMs = 3_600_000;
   await register("gone", clock.nowMs() - 100_000);

@@ -68,6 +68,8 @@ export interface NodeClientOptions {
 
 /** Bytes that one node may lag behind the client's upload before the upload waits for it. */
 const stageBufferBytes = 512 * 1024;
+/** A node may have to read a file of each of a hundred thousand replicas. */
+const listMs = 120_000;
 const problemBytesMax = 64 * 1024;
 
 /** What the controller asks of repository servers. Not the class: in the simulation others stand in for it. */
@@ -109,7 +111,7 @@ export class HttpNodeClient {
 
   /** Moves a replica's directory aside; none is fine. With `ifUses`, "replica-in-use" refuses it. */
   async retireReplica(nodeUrl: string, repositoryId: string, request: RetireRequest): Promise<void> {
-    await this.#json("POST", nodeUrl, nodePaths.retire(repositoryId), request);
+    await this.#json("POST", nodeUrl, nodePaths.retire(repositoryId), { nowMs: this.#clock.nowMs(), ...request });
   }
 
   /** Verifies a replica: may take as long as reading all of it does. */
@@ -119,7 +121,7 @@ export class HttpNodeClient {
 
   /** What is on a node's disk. */
   async copies(nodeUrl: string): Promise<CopiesResponse> {
-    return parse(copiesResponseSchema, await this.#json("GET", nodeUrl, nodePaths.copies, undefined));
+    return parse(copiesResponseSchema, await this.#json("GET", nodeUrl, nodePaths.copies, undefined, listMs));
   }
 
   /** Deletes a copy that was moved aside, for good; none is fine. */
@@ -129,7 +131,7 @@ export class HttpNodeClient {
 
   /** Every replica on the node's disk. */
   async listReplicas(nodeUrl: string): Promise<ReplicaList["replicas"]> {
-    return parse(replicaListSchema, await this.#json("GET", nodeUrl, nodePaths.replicas, undefined)).replicas;
+    return parse(replicaListSchema, await this.#json("GET", nodeUrl, nodePaths.replicas, undefined, listMs)).replicas;
   }
 
   /** Has a node read a replica and prove whether it is complete. Long for a large one. */

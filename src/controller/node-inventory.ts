@@ -27,11 +27,13 @@ export interface NodeInventoryDependencies {
 
 /** A node is asked soon after this controller's start and then this often. */
 const askMs = 600_000;
+/** One that could not be compared is asked again after this. */
+const askAgainMs = 60_000;
 
 export class NodeInventory {
   readonly #deps: NodeInventoryDependencies;
-  /** When each node was last compared, by the monotonic clock. */
-  readonly #askedMs = new Map<string, number>();
+  /** When each node is to be asked next, by the monotonic clock. */
+  readonly #dueMs = new Map<string, number>();
 
   constructor(deps: NodeInventoryDependencies) {
     this.#deps = deps;
@@ -51,15 +53,16 @@ export class NodeInventory {
     const { membership, clock, log } = this.#deps;
     const nodes = membership.nodes();
     const known = new Set(nodes.map(({ id }) => id));
-    for (const id of this.#askedMs.keys()) if (!known.has(id)) this.#askedMs.delete(id);
+    for (const id of this.#dueMs.keys()) if (!known.has(id)) this.#dueMs.delete(id);
     for (const node of nodes) {
       const nowMs = clock.monotonicMs();
-      if (!node.alive || nowMs - (this.#askedMs.get(node.id) ?? -Infinity) < askMs) continue;
+      if (!node.alive || nowMs < (this.#dueMs.get(node.id) ?? -Infinity)) continue;
       try {
         await this.#compare(node);
-        this.#askedMs.set(node.id, nowMs);
+        this.#dueMs.set(node.id, nowMs + askMs);
       } catch (error) {
-        log.debug({ nodeId: node.id, error: messageOf(error) }, "cannot compare what is on a node's disk");
+        this.#dueMs.set(node.id, clock.monotonicMs() + askAgainMs);
+        log.warn({ nodeId: node.id, error: messageOf(error) }, "cannot compare what is on a node's disk");
       }
     }
   }

@@ -79,7 +79,7 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
     async (request, reply) => {
       const node = await findNode(membership, request.params.id);
       if (node.alive) throw new GitmeshError("node-in-use", `${node.url} is alive: stop it first`);
-      const needing = await repositoriesNeeding(store, node.id, request.query.force === "true");
+      const needing = await store.removeNode(node.id, { force: request.query.force === "true" });
       if (needing.length > 0) {
         const some = needing.slice(0, namesInAnswerMax).join(", ");
         const more = needing.length > namesInAnswerMax ? ` and ${needing.length - namesInAnswerMax} more` : "";
@@ -87,25 +87,8 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
           fields: { repositories: needing.slice(0, 1000) },
         });
       }
-      await store.removeNode(node.id);
       await membership.refresh();
       return reply.code(204).send();
     },
   );
-}
-
-/**
- * Names of repositories that the node's replica records cannot be taken from: those with fewer READY replicas
- * elsewhere than wanted. By force, only those that would lose their last READY one.
- */
-async function repositoriesNeeding(store: Store, nodeId: string, force: boolean): Promise<readonly string[]> {
-  const needing: string[] = [];
-  for (const { name, replica } of await store.listReplicasOfNode(nodeId)) {
-    const found = await store.getRepository(replica.repositoryId);
-    if (found === undefined) continue;
-    const elsewhere = found.replicas.filter((other) => other.nodeId !== nodeId && other.state === "READY").length;
-    const needed = force ? Number(replica.state === "READY") : found.repository.replicasWanted;
-    if (elsewhere < needed) needing.push(name);
-  }
-  return needing;
 }

@@ -1,7 +1,8 @@
 /**
  * Copies on nodes' disks that the store does not place there, as the nodes told when they registered with this
- * controller. A copy whose repository has all its wanted replicas READY elsewhere is surplus and is moved aside; one
- * of a repository that the store does not know is left alone for a person (the store may be the one that is wrong).
+ * controller, or when they were asked (node-inventory.ts). A copy whose repository has all its wanted replicas READY
+ * elsewhere is surplus and is moved aside; one of a repository that the store does not know is left alone for a person
+ * (the store may be the one that is wrong).
  *
  * The list is in memory: after a controller's end, a node's next registration brings it back.
  */
@@ -9,6 +10,7 @@ import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import { isComplete } from "../store/replica.ts";
 import type { Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
 import { moveAside } from "./moving-aside.ts";
@@ -98,7 +100,7 @@ export class Orphans {
     const { repository, replicas } = found;
     if (replicas.some((replica) => replica.nodeId === nodeId) || repository.aheadGeneration >= 0) return undefined;
     const ready = replicas.filter(
-      (replica) => replica.state === "READY" && membership.get(replica.nodeId)?.alive === true,
+      (replica) => isComplete(replica) && membership.get(replica.nodeId)?.alive === true,
     ).length;
     return ready >= repository.replicasWanted ? "surplus" : undefined;
   }

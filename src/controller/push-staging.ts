@@ -219,8 +219,9 @@ export class PushStaging {
 
   #suspect(repositoryId: string, nodeId: string, log: Logger): void {
     const { store, clock } = this.#deps;
+    const nowMs = clock.nowMs();
     store
-      .requestVerification(nodeId, [repositoryId], clock.nowMs() - suspectAgainMs)
+      .requestVerification(nodeId, [repositoryId], { sinceMs: nowMs - suspectAgainMs, nowMs })
       .catch((error: unknown) => log.warn({ nodeId, err: error }, "could not ask for a verification"));
   }
 }

@@ -1,6 +1,7 @@
 /** What a repository's replicas need, as a value: states in, steps out. Pure. */
+import { isComplete } from "../store/replica.ts";
 import type { RepositoryWithReplicas } from "../store/store.ts";
-import type { ClusterNode } from "./cluster-node.ts";
+import { isLost, type ClusterNode } from "./cluster-node.ts";
 import { rankNodes } from "./placement.ts";
 
 export type RepairStep =
@@ -30,7 +31,7 @@ export interface RepairRules {
 /**
  * Fills what can be filled, adds what is missing, and only then removes what is surplus.
  *
- * Invariant: a removal is planned only when the wanted number of other replicas is READY on live nodes; nothing is ever
+ * Invariant: a removal is planned only when the wanted number of other replicas is complete on live nodes; nothing is ever
  * filled from a replica that is not READY.
  */
 export function planRepair(
@@ -42,23 +43,23 @@ export function planRepair(
   if (repository.aheadGeneration >= 0) return { steps: [], stuck: "replicas are ahead of the metadata store" };
   const nodeOf = new Map(nodes.map((node) => [node.id, node]));
   const isLive = (nodeId: string): boolean => nodeOf.get(nodeId)?.alive === true;
-  const isLost = (nodeId: string): boolean =>
-    (nodeOf.get(nodeId)?.silentMs ?? Infinity) >= rules.repairGraceMs && !isLive(nodeId);
+  const isGone = (nodeId: string): boolean => isLost(nodeOf.get(nodeId), rules.repairGraceMs);
   const leaves = (nodeId: string): boolean =>
     rules.leaving?.has(nodeId) === true || nodeOf.get(nodeId)?.draining === true;
   const readyLive = replicas.filter(({ state, nodeId }) => state === "READY" && isLive(nodeId));
-  const readyStaying = readyLive.filter(({ nodeId }) => !leaves(nodeId));
+  const completeStaying = readyLive.filter((replica) => isComplete(replica) && !leaves(replica.nodeId));
   const wanted = repository.replicasWanted;
-  const noneReady = !replicas.some(({ state }) => state === "READY");
+  // Those that are READY on a node that is gone for good are of no more use than none.
+  const noneReady = !replicas.some(({ state, nodeId }) => state === "READY" && !isGone(nodeId));
   const steps: RepairStep[] = [];
   const toFill = replicas.filter(({ state }) => state === "STALE" || state === "PREPARING");
 
   // A QUARANTINED replica is a person's affair: it neither counts nor is touched.
-  const counted = replicas.filter(({ state, nodeId }) => state !== "QUARANTINED" && !isLost(nodeId) && !leaves(nodeId));
-  const surplus = surplusOf(counted, readyStaying, wanted, nodeOf);
+  const counted = replicas.filter(({ state, nodeId }) => state !== "QUARANTINED" && !isGone(nodeId) && !leaves(nodeId));
+  const surplus = surplusOf(counted, completeStaying, wanted, nodeOf);
   for (const { nodeId } of toFill) {
     const answers = isLive(nodeId) && nodeOf.get(nodeId)?.suspect === false;
-    // With no READY replica at all, each is asked to prove that it is complete (docs/decisions/0005).
+    // With no READY replica left, each is asked to prove that it is complete (docs/decisions/0005).
     const worthTrying = readyLive.length > 0 || noneReady;
     if (answers && worthTrying && !surplus.includes(nodeId)) steps.push({ kind: "catch-up", nodeId });
   }
@@ -75,9 +76,9 @@ export function planRepair(
     unplaced = Math.max(0, missing - ranked.length);
   }
   for (const { nodeId, state } of replicas) {
-    const elsewhere = readyStaying.filter((ready) => ready.nodeId !== nodeId).length;
+    const elsewhere = completeStaying.filter((ready) => ready.nodeId !== nodeId).length;
     if (state === "QUARANTINED" || elsewhere < wanted) continue;
-    if (isLost(nodeId))
+    if (isGone(nodeId))
       steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "its repository server is gone" });
     else if (leaves(nodeId)) steps.push({ kind: "remove", nodeId, readyElsewhere: wanted, reason: "moved" });
     else if (surplus.includes(nodeId))
@@ -94,15 +95,15 @@ type Replicas = RepositoryWithReplicas["replicas"];
 /** Nodes of the replicas above the wanted number: those that cannot be read first, then on the fullest nodes, then the last. */
 function surplusOf(
   counted: Replicas,
-  readyLive: Replicas,
+  completeLive: Replicas,
   wanted: number,
   nodeOf: ReadonlyMap<string, ClusterNode>,
 ): readonly string[] {
   const over = counted.length - wanted;
-  if (over <= 0 || readyLive.length < wanted) return [];
+  if (over <= 0 || completeLive.length < wanted) return [];
   const usage = ({ nodeId }: Replicas[number]): number => nodeOf.get(nodeId)?.diskUsage ?? 1;
   return counted
-    .map((replica, order) => ({ replica, order, spare: readyLive.includes(replica) ? 1 : 0 }))
+    .map((replica, order) => ({ replica, order, spare: completeLive.includes(replica) ? 1 : 0 }))
     .toSorted(
       (one, other) => one.spare - other.spare || usage(other.replica) - usage(one.replica) || other.order - one.order,
     )

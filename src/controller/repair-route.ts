@@ -37,7 +37,7 @@ export async function repairRoutes(app: FastifyInstance, deps: RepairRouteDepend
       await membership.refresh();
       const nowMs = clock.nowMs();
       const { work, stuck } = await repairStatus(store, membership, settings);
-      const progress = await store.verificationProgress(nowMs - settings.scrubIntervalMs);
+      const progress = await store.verificationProgress({ sinceMs: nowMs - settings.scrubIntervalMs, nowMs });
       const onDisks = await copies.list();
       return {
         leader: (await store.leaseHolder("repair", nowMs))?.split(" ")[0] ?? null,

@@ -36,6 +36,10 @@ export interface RepairDependencies {
 }
 
 const repositoriesAtOnce = 4;
+/** A repair that takes this long counts no more for that number, as long as there are not more than these. */
+const longMs = 5000;
+const longOnesMax = 8;
+const lookAgainMs = 1000;
 const unhealthyPage = 100;
 /** Pages of unhealthy repositories in one visit; the next visit goes on from there. */
 const unhealthyPagesMax = 5;
@@ -49,7 +53,10 @@ export class Repair {
   readonly #deps: RepairDependencies;
   readonly #backoff: Backoff;
   /** Repairs under way, by repository id. */
-  readonly #running = new Map<string, { readonly name: string; readonly done: Promise<void> }>();
+  readonly #running = new Map<
+    string,
+    { readonly name: string; readonly done: Promise<void>; readonly beganMs: number }
+  >();
   /** Lagging replicas: where they are, and since when they were seen there. */
   readonly #lagging = new Map<string, { readonly generation: number; readonly sinceMs: number }>();
   #stuck = new Map<string, string>();
@@ -156,12 +163,20 @@ export class Repair {
     }
     const steps = plan.steps.filter((step) => this.#isDue(id, step));
     if (steps.length === 0) return;
-    while (this.#running.size >= repositoriesAtOnce) {
-      await Promise.race([...this.#running.values()].map(({ done }) => done));
+    while (!this.#hasRoom()) {
+      const ends = [...this.#running.values()].map(({ done }) => done);
+      await Promise.race([...ends, clock.sleep(lookAgainMs, signal)]);
     }
     if (signal.aborted || this.#running.has(id)) return;
     const done = this.#work(found, steps, stop).finally(() => this.#running.delete(id));
-    this.#running.set(id, { name, done });
+    this.#running.set(id, { name, done, beganMs: clock.monotonicMs() });
+  }
+
+  /** What takes long (filling a large replica) must not hold up what is short: it gives its place to another. */
+  #hasRoom(): boolean {
+    const nowMs = this.#deps.clock.monotonicMs();
+    const short = [...this.#running.values()].filter(({ beganMs }) => nowMs - beganMs < longMs);
+    return short.length < repositoriesAtOnce && this.#running.size < longOnesMax + repositoriesAtOnce;
   }
 
   #isDue(repositoryId: string, step: RepairStep): boolean {

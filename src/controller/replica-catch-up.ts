@@ -5,11 +5,12 @@
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
+import type { ControllerSettings } from "../base/settings.ts";
 import { hashOfRefs, nodePaths } from "../protocol/node-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
-import type { Replica, RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
+import type { Replica, ReplicaCopy, RepositoryWithReplicas, Store, StoredRef } from "../store/store.ts";
 import type { ReplicaApplier } from "./apply.ts";
-import type { ClusterNode } from "./cluster-node.ts";
+import { isLost, type ClusterNode } from "./cluster-node.ts";
 import type { Membership } from "./membership.ts";
 import { moveAside } from "./moving-aside.ts";
 import type { NodeClient } from "./node-client.ts";
@@ -21,6 +22,7 @@ export interface ReplicaCatchUpDependencies {
   readonly nodeClient: NodeClient;
   readonly membership: Membership;
   readonly applier: ReplicaApplier;
+  readonly settings: ControllerSettings;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -57,17 +59,17 @@ export class ReplicaCatchUp {
       if (found === undefined || replica === undefined) return;
       if (replica.state === "READY" || replica.state === "QUARANTINED") return;
       if (replica.damaged) {
-        if (await this.#moveDamagedAside(found, nodeId)) continue;
+        if (await this.#moveDamagedAside(found, replica)) continue;
         if (this.#anotherMayCome(found, replica)) throw new Error("no other replica to fill it from is complete yet");
       }
       if (replica.state === "STALE" && !(await store.beginCatchUp(repositoryId, nodeId, clock.nowMs()))) continue;
       // Read after the replica became PREPARING: whatever is committed from here on is staged to it, or noted as missed.
       const { generation, refs } = await store.readRefs(repositoryId);
       crashPoint("repair.filling");
-      await this.#fetch(found, nodeId, generation, refs, signal, onProgress);
+      await this.#fetch(found, replica, generation, refs, signal, onProgress);
       crashPoint("repair.filled");
       await this.#deps.applier.applyFromLog(repositoryId, nodeId, generation);
-      if (await store.promoteReplica(repositoryId, nodeId, generation, clock.nowMs())) {
+      if (await store.promoteReplica(replica, generation, clock.nowMs())) {
         crashPoint("repair.promoted");
         this.#deps.log.info({ repository: found.repository.name, nodeId, generation }, "replica is READY");
         return;
@@ -78,27 +80,31 @@ export class ReplicaCatchUp {
 
   /**
    * Nothing of a damaged copy is used, as long as there is another to fill it from. Done twice (after a crash in between,
-   * by two controllers) it moves aside what was fetched since: the replica is filled once more.
+   * by two controllers) it changes nothing more.
    */
-  async #moveDamagedAside({ repository, replicas }: RepositoryWithReplicas, nodeId: string): Promise<boolean> {
+  async #moveDamagedAside({ repository, replicas }: RepositoryWithReplicas, damaged: Replica): Promise<boolean> {
     const { membership, nodeClient, store, clock } = this.#deps;
+    const { nodeId } = damaged;
     const node = membership.get(nodeId);
     const others = replicas.filter((replica) => replica.nodeId !== nodeId);
     if (node === undefined || routeRead(others, membership.nodes(), 0).candidates.length === 0) return false;
     const isUnwanted = async (): Promise<boolean> => {
       const found = await store.getRepository(repository.id);
-      return found?.replicas.some((replica) => replica.nodeId === nodeId && replica.damaged) === true;
+      return found?.replicas.some((replica) => isSameCopy(replica, damaged) && replica.damaged) === true;
     };
     const copy = { url: node.url, repositoryId: repository.id, reason: "damaged", isUnwanted };
-    if (await moveAside(nodeClient, copy)) await store.recordMovedAside(repository.id, nodeId, clock.nowMs());
+    if (await moveAside(nodeClient, copy)) await store.recordMovedAside(damaged, clock.nowMs());
     return true;
   }
 
   /** Others are being filled or proved complete just now: what is in a damaged copy is not used before that had its time. */
   #anotherMayCome({ replicas }: RepositoryWithReplicas, { nodeId, stateSinceMs }: Replica): boolean {
     const { membership, clock } = this.#deps;
+    const sinceMs = clock.nowMs() - stateSinceMs;
     return (
-      clock.nowMs() - stateSinceMs < damagedWaitMs &&
+      // A time to come was written by a clock that was wrong.
+      sinceMs >= 0 &&
+      sinceMs < damagedWaitMs &&
       replicas.some(
         (other) =>
           other.nodeId !== nodeId &&
@@ -110,34 +116,37 @@ export class ReplicaCatchUp {
   }
 
   /** A copy that cannot be filled up may be damaged itself: then it is to be filled anew the next time. */
-  async #judgeCopy(repositoryId: string, node: ClusterNode, signal: AbortSignal): Promise<void> {
+  async #judgeCopy(replica: Replica, node: ClusterNode, signal: AbortSignal): Promise<void> {
     const { nodeClient, store, clock, log } = this.#deps;
+    const { repositoryId } = replica;
     const request = { generation: 0, refsHash: hashOfRefs([]), objects: true };
     const result = await nodeClient.verify(node.url, repositoryId, request, signal);
     if (result.kind !== "verified" || result.problems.length === 0) return;
     const reason = `damaged: ${result.problems.join("; ")}`.slice(0, 1000);
-    const outcome = await store.markDamaged(repositoryId, node.id, reason, clock.nowMs(), { byHand: false });
+    const outcome = await store.markDamaged(replica, reason, clock.nowMs(), { byHand: false });
     log.error({ repositoryId, nodeId: node.id, reason, outcome }, "a replica that cannot catch up is damaged");
   }
 
   async #fetch(
     { repository, replicas }: RepositoryWithReplicas,
-    nodeId: string,
+    replica: Replica,
     generation: number,
     refs: readonly StoredRef[],
     signal: AbortSignal,
     onProgress: (text: string) => void,
   ): Promise<void> {
-    const { nodeClient, membership, log } = this.#deps;
+    const { nodeClient, membership, settings, log } = this.#deps;
+    const { nodeId, damaged } = replica;
     const node = membership.get(nodeId);
-    const others = replicas.filter((replica) => replica.nodeId !== nodeId);
+    const others = replicas.filter((other) => other.nodeId !== nodeId);
     const route = routeRead(others, membership.nodes(), this.#turn++);
     const [source] = route.candidates;
-    const damaged = replicas.some((replica) => replica.nodeId === nodeId && replica.damaged);
     if (node === undefined) throw new Error("its repository server is gone");
-    // With a READY replica that cannot be reached, waiting is better than a proof that may fail.
-    const noneReady = !others.some(({ state }) => state === "READY");
-    if (source === undefined && !noneReady) throw new Error(route.reason);
+    // With a READY replica that cannot be reached just now, waiting is better than a proof that may fail.
+    const someMayReturn = others.some(
+      (other) => other.state === "READY" && !isLost(membership.get(other.nodeId), settings.repairGraceMs),
+    );
+    if (source === undefined && someMayReturn) throw new Error(route.reason);
     const { id, name, objectFormat, defaultBranch, description } = repository;
     const header = {
       replica: { id, name, objectFormat, defaultBranch, description },
@@ -150,7 +159,7 @@ export class ReplicaCatchUp {
     try {
       const result = await nodeClient.catchUp(node.url, header, pairs(refs), onProgress, signal);
       if (result.kind === "caught-up") return;
-      if (source !== undefined) await this.#judgeCopy(id, node, signal);
+      if (source !== undefined) await this.#judgeCopy(replica, node, signal);
       throw new Error(result.message);
     } catch (error) {
       if (error instanceof NodeCallError && error.unreachable && !signal.aborted)
@@ -164,4 +173,8 @@ export class ReplicaCatchUp {
 
 function* pairs(refs: readonly StoredRef[]): Generator<readonly [RefName, ObjectId]> {
   for (const { name, oid } of refs) yield [name, oid];
+}
+
+function isSameCopy(one: ReplicaCopy, other: ReplicaCopy): boolean {
+  return one.nodeId === other.nodeId && one.copyNumber === other.copyNumber;
 }

@@ -42,19 +42,19 @@ export class ReplicaVerification {
     const { store, clock, log } = this.#deps;
     const refs = await this.#compareRefs(repositoryId, nodeId, signal);
     if (refs === undefined) return "skipped";
-    const objects = await this.#verify(repositoryId, nodeId, { ...refs.request, objects: true }, signal);
+    const objects = await this.#verify(refs.replica, { ...refs.request, objects: true }, signal);
     const where = { repositoryId, nodeId };
     if (objects.problems.length > 0) {
       const reason = `damaged: ${objects.problems.join("; ")}`.slice(0, 1000);
-      const outcome = await store.markDamaged(repositoryId, nodeId, reason, clock.nowMs(), { byHand: false });
+      const outcome = await store.markDamaged(refs.replica, reason, clock.nowMs(), { byHand: false });
       log.error({ ...where, reason, outcome }, "a replica is damaged");
       return outcome === "marked" ? "damaged" : outcome === "only-copy" ? "only-copy" : "skipped";
     }
     switch (refs.verdict) {
       case "ahead": {
-        const reason = `ahead of the metadata store: generation ${refs.generation} on disk`;
-        await store.quarantineReplica(repositoryId, nodeId, reason, clock.nowMs());
-        log.error({ ...where, reason }, "a replica is quarantined");
+        // And nothing more is committed on top of what the store has lost (adoption.ts).
+        await store.noteAhead(repositoryId, nodeId, refs.generation, clock.nowMs());
+        log.error({ ...where, generation: refs.generation }, "a replica is ahead of the metadata store");
         return "ahead";
       }
       case "differ": {
@@ -64,7 +64,7 @@ export class ReplicaVerification {
         return "refs-differ";
       }
       case "same":
-        await store.recordVerified(repositoryId, nodeId, clock.nowMs());
+        await store.recordVerified(refs.replica, clock.nowMs());
         return "sound";
     }
   }
@@ -78,6 +78,7 @@ export class ReplicaVerification {
     | {
         readonly verdict: "same" | "differ" | "ahead";
         readonly generation: number;
+        readonly replica: Replica;
         readonly request: Omit<VerifyRequest, "objects">;
       }
     | undefined
@@ -90,20 +91,21 @@ export class ReplicaVerification {
       const { generation, refs } = await store.readRefs(repositoryId);
       const refsHash = hashOfRefs(refs.map(({ name, oid }) => [name, oid] as const));
       const request = { generation, refsHash };
-      const result = await this.#verify(repositoryId, nodeId, { ...request, objects: false }, signal);
-      if (result.refs !== "not-compared") return { verdict: result.refs, generation: result.generation, request };
+      const result = await this.#verify(replica, { ...request, objects: false }, signal);
+      if (result.refs !== "not-compared")
+        return { verdict: result.refs, generation: result.generation, replica, request };
       if (result.generation > generation) {
         const found = await store.getRepository(repositoryId);
         if (found !== undefined && result.generation > found.repository.generation) {
-          return { verdict: "ahead", generation: result.generation, request };
+          return { verdict: "ahead", generation: result.generation, replica, request };
         }
       }
       // Older than it had confirmed: its disk went back in time, or its record is gone.
       if (result.generation < replica.generation) {
-        return { verdict: "differ", generation: result.generation, request };
+        return { verdict: "differ", generation: result.generation, replica, request };
       }
       // It lags behind, which is the repair's affair, or pushes come all the time: its objects count.
-      if (attempt >= compareAttemptsMax) return { verdict: "same", generation: result.generation, request };
+      if (attempt >= compareAttemptsMax) return { verdict: "same", generation: result.generation, replica, request };
       await clock.sleep(compareAgainMs, signal);
     }
   }
@@ -113,8 +115,9 @@ export class ReplicaVerification {
     return found?.replicas.find((replica) => replica.nodeId === nodeId && replica.state === "READY");
   }
 
-  async #verify(repositoryId: string, nodeId: string, request: VerifyRequest, signal: AbortSignal): Promise<Verified> {
+  async #verify(replica: Replica, request: VerifyRequest, signal: AbortSignal): Promise<Verified> {
     const { nodeClient, membership, store, clock } = this.#deps;
+    const { repositoryId, nodeId } = replica;
     const node = membership.get(nodeId);
     if (node === undefined) throw new Error("its repository server is gone");
     try {
@@ -124,7 +127,7 @@ export class ReplicaVerification {
     } catch (error) {
       if (error instanceof NodeCallError && error.code === "replica-not-found") {
         const reason = "missing on disk";
-        await store.markDamaged(repositoryId, nodeId, reason, clock.nowMs(), { byHand: false });
+        await store.markDamaged(replica, reason, clock.nowMs(), { byHand: false });
       }
       if (error instanceof NodeCallError && error.unreachable && !signal.aborted)
         membership.reportFailure(nodeId, error);

@@ -74,8 +74,8 @@ export class RepositoryChanges {
 
   /** Every READY replica is to be verified next (scrub.ts). */
   async askToVerify({ repository, replicas }: RepositoryWithReplicas): Promise<RepositoryWithReplicas> {
-    const { store, clock } = this.#deps;
-    for (const { nodeId } of replicas) await store.requestVerification(nodeId, [repository.id], clock.nowMs() + 1);
+    const { store } = this.#deps;
+    for (const { nodeId } of replicas) await store.requestVerification(nodeId, [repository.id], undefined);
     return this.#found(repository);
   }
 
@@ -83,10 +83,12 @@ export class RepositoryChanges {
    * A replica's copy is to be moved aside and filled anew from the others, also a QUARANTINED one. Throws
    * "no-ready-replica" when no other is READY, "replica-not-found" when the node has none.
    */
-  async rebuild({ repository }: RepositoryWithReplicas, nodeId: string): Promise<RepositoryWithReplicas> {
+  async rebuild({ repository, replicas }: RepositoryWithReplicas, nodeId: string): Promise<RepositoryWithReplicas> {
     const { store, clock, log } = this.#deps;
     const options = { byHand: true };
-    const outcome = await store.markDamaged(repository.id, nodeId, "to be filled anew", clock.nowMs(), options);
+    const replica = replicas.find((candidate) => candidate.nodeId === nodeId);
+    const outcome =
+      replica === undefined ? "gone" : await store.markDamaged(replica, "to be filled anew", clock.nowMs(), options);
     if (outcome === "gone") throw new GitmeshError("replica-not-found", "it has no replica on that repository server");
     if (outcome === "only-copy") {
       throw new GitmeshError("no-ready-replica", "no other replica is complete: there is nothing to fill it from");

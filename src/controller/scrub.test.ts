@@ -111,21 +111,21 @@ test("a copy that cannot catch up for another reason stays where it is", async (
 
 test("two controllers that move a damaged copy aside one after the other leave no empty READY replica", async (t) => {
   const { cluster, view, first } = await start(t);
-  await cluster.store.recordMovedAside(view.id, first.id, 1);
+  await cluster.store.recordMovedAside(await replicaOn(cluster, view.id, first), 1);
   await until("it is filled and READY", async () => (await replicaOn(cluster, view.id, first)).state === "READY");
   assert.ok(first.callsTo("/_catch-up").length > 0);
 });
 
 test("a damaged copy is not touched while no other can be reached, and filled when one can", async (t) => {
   const { cluster, view, first, second } = await start(t);
-  await cluster.store.markDamaged(view.id, first.id, "damaged: rot", 1, { byHand: false });
+  await cluster.store.markDamaged(await replicaOn(cluster, view.id, first), "damaged: rot", 1, { byHand: false });
   await cluster.kill(second);
   await until("the other is dead", async () => {
     const { nodes } = (await (await cluster.call("GET", "/api/cluster")).json()) as { nodes: { dead: number } };
     return nodes.dead === 1;
   });
   const before = first.callsTo("/_retire").length;
-  await cluster.store.markDamaged(view.id, first.id, "damaged: rot", 1, { byHand: false });
+  await cluster.store.markDamaged(await replicaOn(cluster, view.id, first), "damaged: rot", 1, { byHand: false });
   const { state } = await replicaOn(cluster, view.id, first);
   assert.ok(state === "STALE" || state === "PREPARING" || state === "READY");
   assert.equal(first.callsTo("/_retire").length, before);
@@ -213,7 +213,7 @@ test("a copy aside is deleted when it is old and the wanted number is verified e
   const purged = () =>
     third.callsTo("/_purge").map(({ body }) => (JSON.parse(body.toString()) as { entry: string }).entry);
   // Neither replica was verified since the copy was moved.
-  await cluster.store.requestVerification(first.id, [view.id], nowMs + 1);
+  await cluster.store.requestVerification(first.id, [view.id], undefined);
   first.behaviours.set("/_verify", (_call, response) =>
     json(response, 200, { result: { kind: "node-failed", message: "busy" } }),
   );

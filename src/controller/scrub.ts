@@ -79,8 +79,9 @@ export class Scrub {
     const { store, clock, settings } = this.#deps;
     const failed = this.#failed.get(id) ?? new Set<string>();
     for (const repositoryId of failed) if (this.#backoff.isDue(`${repositoryId} ${id}`)) failed.delete(repositoryId);
+    const nowMs = clock.nowMs();
     const passedOver = [...failed].slice(0, passedOverMax);
-    const next = await store.nextToVerify(id, clock.nowMs() - settings.scrubIntervalMs, passedOver);
+    const next = await store.nextToVerify(id, { sinceMs: nowMs - settings.scrubIntervalMs, nowMs }, passedOver);
     if (next === undefined || next.verifiedMs === verificationAsked) return next;
     return (this.#restUntilMs.get(id) ?? 0) <= clock.monotonicMs() ? next : undefined;
   }

@@ -18,6 +18,7 @@ import { Membership } from "./membership.ts";
 import { Metrics } from "./metrics.ts";
 import { HttpNodeClient } from "./node-client.ts";
 import { NodeInventory } from "./node-inventory.ts";
+import { NodeReports } from "./node-reports.ts";
 import { Orphans } from "./orphans.ts";
 import { ReceivePack } from "./receive-pack.ts";
 import { ByteBudget } from "./request-body.ts";
@@ -88,6 +89,7 @@ export async function startController(
   const changes = new RepositoryChanges(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
   const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
+  const reports = new NodeReports({ ...shared, orphans });
   const lease = new LeaseKeeper({
     store,
     clock,
@@ -124,7 +126,7 @@ export async function startController(
   void app.register((routes) =>
     restRoutes(routes, { ...shared, creation, changes, adoption, lease, repair, copies, eventStream, name, version }),
   );
-  void app.register((routes) => clusterRoutes(routes, { ...shared, orphans }));
+  void app.register((routes) => clusterRoutes(routes, { reports, settings }));
 
   let url: string;
   try {

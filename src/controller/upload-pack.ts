@@ -196,10 +196,10 @@ export class UploadPack {
 
   /** Another replica has what these say they have not: they have lost it. */
   async #suspect(repository: Repository, nodeIds: readonly string[]): Promise<void> {
-    const { store, clock, log } = this.#deps;
+    const { store, log } = this.#deps;
     for (const nodeId of nodeIds) {
       log.error({ nodeId, repository: repository.name }, "a replica lacks objects that another has");
-      await store.requestVerification(nodeId, [repository.id], clock.nowMs() + 1).catch(() => {});
+      await store.requestVerification(nodeId, [repository.id], undefined).catch(() => {});
     }
   }
 

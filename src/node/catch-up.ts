@@ -128,7 +128,9 @@ export class CatchUp {
     } catch (error) {
       signal.throwIfAborted();
       const isWhole = async (): Promise<boolean> => {
-        const tips = [...new Set((await readRefs(git, directory)).values())];
+        const refs = await readRefs(git, directory);
+        if (refs === undefined) return false;
+        const tips = [...new Set(refs.values())];
         return isConnected(git, { directory, signal }, tips, { trustOwnRefs: false });
       };
       if (!(await this.#dropRefs(id, directory, () => limiter.run(id, signal, isWhole)))) throw error;
@@ -143,7 +145,7 @@ export class CatchUp {
       const { generation } = await repositories.record(id);
       const sound = await areSound();
       if (sound && generation >= 0) return false;
-      if (sound && (await readRefs(git, directory)).size === 0) return false;
+      if (sound && (await readRefs(git, directory))?.size === 0) return false;
       if (generation >= 0) await repositories.setGeneration(id, -1);
       crashPoint("catch-up.unrecorded");
       await clearRefs(directory);
@@ -166,7 +168,7 @@ export class CatchUp {
         return syncPacks(directory);
       throw new GitmeshError("git-failed", "objects are missing, and there is no complete replica to fetch them from");
     }
-    const own = new Set((await readRefs(git, directory)).values());
+    const own = new Set((await readRefs(git, directory))?.values());
     const wanted = [...new Set(refs.values())].filter((oid) => !own.has(oid));
     // A walk over what is there settles many cases without the network.
     if (wanted.length === 0 || (await isConnected(git, { directory, signal }, wanted))) return syncPacks(directory);

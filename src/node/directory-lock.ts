@@ -22,9 +22,9 @@ export async function lockDirectory(
   const path = join(directory, "lock.json");
   const mine = join(directory, `lock.${process.pid}.json`);
   const processes = await Promise.all(pids.map(async (pid) => ({ pid, started: await startOf(pid) })));
-  await writeFile(mine, JSON.stringify({ processes }));
   const endMs = clock.monotonicMs() + waitMs;
   try {
+    await writeFile(mine, JSON.stringify({ processes }));
     while (!(await linked(mine, path))) {
       const found = await read(path);
       const owner = await livingOwner(found);
@@ -36,9 +36,10 @@ export async function lockDirectory(
       await clock.sleep(pollMs);
     }
   } finally {
-    await rm(mine, { force: true });
+    await rm(mine, { force: true }).catch(() => {});
   }
-  return () => rm(path, { force: true });
+  // One that stays, on a disk that takes no writes, is a dead process's.
+  return () => rm(path, { force: true }).catch(() => {});
 }
 
 /** Takes the lock if there is none: a link, unlike a write, fails when there is. */

@@ -4,8 +4,6 @@ import type { Git } from "./git.ts";
 
 const problemsMax = 5;
 const problemCharactersMax = 300;
-/** Dangling objects are not listed, so the output is short unless much is wrong. */
-const outputBytesMax = 16 * 1024 * 1024;
 
 /**
  * Resolves with what is wrong, a few lines of it; empty when the replica is sound. What was pushed as it is (an odd date
@@ -17,14 +15,34 @@ export async function fsck(git: Git, directory: string, signal: AbortSignal): Pr
   return problems.length === 0 ? [] : runFsck(git, directory, signal);
 }
 
+/** Every line is looked at as it comes: a client can make git say any amount about odd content, which must hide nothing. */
 async function runFsck(git: Git, directory: string, signal: AbortSignal): Promise<string[]> {
+  const problems: string[] = [];
+  const take = (line: string): void => {
+    if (isDamage(line) && problems.length < problemsMax) problems.push(line.slice(0, problemCharactersMax));
+  };
+  const errors = new Lines(take);
+  const output = new Lines(take);
   const args = ["fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress"];
-  const run = await git.attempt({ args, directory, signal, background: true }, "", outputBytesMax);
-  if (run.code === null) throw new GitmeshError("git-failed", `fsck: ${run.stderr.trim().slice(-300) || "was killed"}`);
-  if (run.code === 0) return [];
-  const lines = `${run.stderr}\n${run.stdout.toString("utf8")}`.split("\n").map((line) => line.trim());
-  const damage = lines.filter((line) => line !== "" && !isOddContent(line) && !isNotice(line));
-  return damage.slice(0, problemsMax).map((line) => line.slice(0, problemCharactersMax));
+  const run = await git.run({ args, directory, signal, background: true, onStderr: (text) => errors.add(text) });
+  run.stdin.end();
+  for await (const chunk of run.stdout as AsyncIterable<Buffer>) {
+    output.add(chunk.toString("utf8"));
+    if (problems.length === problemsMax) break;
+  }
+  // More would say nothing new.
+  if (problems.length === problemsMax) run.kill();
+  const exit = await run.exit;
+  signal.throwIfAborted();
+  errors.end();
+  output.end();
+  if (problems.length === 0 && (exit.code === null || (exit.code !== 0 && errors.count + output.count === 0)))
+    throw new GitmeshError("git-failed", `fsck: ${exit.stderr.trim().slice(-300) || "was killed"}`);
+  return problems;
+}
+
+function isDamage(line: string): boolean {
+  return line !== "" && !isOddContent(line) && !isNotice(line);
 }
 
 /** As in "error in commit 1234...: badTimezone: ...": the object is whole, and was made like that. */
@@ -34,4 +52,31 @@ function isOddContent(line: string): boolean {
 
 function isNotice(line: string): boolean {
   return /^(?:notice:|dangling |unreachable |Checking |warning: )/.test(line);
+}
+
+/** Cuts text that comes in pieces into trimmed lines. */
+class Lines {
+  readonly #take: (line: string) => void;
+  #rest = "";
+  count = 0;
+
+  constructor(take: (line: string) => void) {
+    this.#take = take;
+  }
+
+  add(text: string): void {
+    const lines = (this.#rest + text).split("\n");
+    this.#rest = lines.pop() ?? "";
+    for (const line of lines) this.#line(line);
+  }
+
+  end(): void {
+    if (this.#rest !== "") this.#line(this.#rest);
+    this.#rest = "";
+  }
+
+  #line(line: string): void {
+    this.count += 1;
+    this.#take(line.trim());
+  }
 }

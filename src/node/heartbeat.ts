@@ -20,12 +20,14 @@ import {
   type HeartbeatRequest,
   type RegisterRequest,
 } from "../protocol/node-api.ts";
+import type { Applier } from "./apply.ts";
 import { diskSpace } from "./disk-space.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface HeartbeatOptions {
   readonly settings: NodeSettings;
   readonly repositories: Repositories;
+  readonly applier: Applier;
   /** Of identity.json. */
   readonly nodeId: string;
   readonly identityFile: string;
@@ -103,7 +105,7 @@ export class HeartbeatSender {
 
   async #register(): Promise<void> {
     this.#unknown = true;
-    const { repositories, nodeId, bootId, advertiseUrl, settings, log } = this.#options;
+    const { repositories, applier, nodeId, bootId, advertiseUrl, settings, log } = this.#options;
     const body: RegisterRequest = {
       id: nodeId,
       url: advertiseUrl,
@@ -115,7 +117,8 @@ export class HeartbeatSender {
     crashPoint("registration.inventory-taken");
     const answer = await this.#call(clusterPaths.register, body, registerResponseSchema, registerMs);
     crashPoint("registration.answered");
-    for (const id of answer.deletedRepositoryIds) await repositories.retire(id, { reason: "deleted" });
+    for (const id of answer.deletedRepositoryIds)
+      await applier.exclusive(id, () => repositories.retire(id, { reason: "deleted" }));
     if (answer.orphanRepositoryIds.length > 0) {
       log.warn({ repositoryIds: answer.orphanRepositoryIds }, "directories that the cluster does not know; they stay");
     }
@@ -176,7 +179,11 @@ export class HeartbeatSender {
 
   /** An emptied or exchanged disk is not served: a restart registers it for what it is. */
   async #diskIsOurs(): Promise<boolean> {
-    const text = await readFile(this.#options.identityFile, "utf8").catch(() => "");
+    // A file that cannot be read just now (no descriptor left, an error of the disk) says nothing: a beat is missed.
+    const text = await readFile(this.#options.identityFile, "utf8").catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT" || error.code === "ENOTDIR") return "";
+      throw error;
+    });
     if (text.includes(this.#options.nodeId)) return true;
     this.#options.log.fatal({ file: this.#options.identityFile }, "the identity on the disk is gone or another's");
     this.#options.onForeignDisk();

@@ -31,7 +31,9 @@ export class Quarantine {
   static async open(directory: string): Promise<Quarantine> {
     const name = join("objects", `tmp_objdir-incoming-${randomBytes(8).toString("hex")}`);
     const quarantine = new Quarantine(directory, name);
-    await mkdir(join(quarantine.path, "pack"), { recursive: true });
+    // Not with their parents: a replica that was moved aside a moment ago must not be begun anew by accident.
+    await mkdir(quarantine.path);
+    await mkdir(join(quarantine.path, "pack"));
     return quarantine;
   }
 

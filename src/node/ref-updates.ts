@@ -100,12 +100,14 @@ async function syncDirectories(directory: string, names: Iterable<string>): Prom
   }
 }
 
-/** Every ref of a replica. */
-export async function readRefs(git: Git, directory: string): Promise<Map<RefName, ObjectId>> {
+/** Every ref of a replica; undefined when git finds that it cannot read them (a rotten packed-refs, say). */
+export async function readRefs(git: Git, directory: string): Promise<Map<RefName, ObjectId> | undefined> {
   const args = ["for-each-ref", "--format=%(objectname) %(refname)"];
-  const output = await git.capture({ args, directory }, "", refsOutputBytesMax);
+  const run = await git.attempt({ args, directory }, "", refsOutputBytesMax);
+  if (run.code === null) throw new GitmeshError("git-failed", `for-each-ref: ${run.stderr.trim() || "was killed"}`);
+  if (run.code !== 0) return undefined;
   const refs = new Map<RefName, ObjectId>();
-  for (const line of output.toString("latin1").split("\n")) {
+  for (const line of run.stdout.toString("latin1").split("\n")) {
     const space = line.indexOf(" ");
     if (space > 0) refs.set(line.slice(space + 1), line.slice(0, space));
   }
@@ -123,14 +125,16 @@ export async function setRefs(
   beforeClearing: () => Promise<void>,
 ): Promise<void> {
   const own = await readRefs(git, directory);
-  const updates: RefUpdate[] = [];
-  for (const name of own.keys()) if (!wanted.has(name)) updates.push([name, null]);
-  for (const [name, oid] of wanted) if (own.get(name) !== oid) updates.push([name, oid]);
-  try {
-    await changeAll(git, directory, updates);
-    if (equal(await readRefs(git, directory), wanted)) return;
-  } catch {
-    // Below.
+  if (own !== undefined) {
+    const updates: RefUpdate[] = [];
+    for (const name of own.keys()) if (!wanted.has(name)) updates.push([name, null]);
+    for (const [name, oid] of wanted) if (own.get(name) !== oid) updates.push([name, oid]);
+    try {
+      await changeAll(git, directory, updates);
+      if (equal(await readRefs(git, directory), wanted)) return;
+    } catch {
+      // Below.
+    }
   }
   await beforeClearing();
   await clearRefs(directory);
@@ -155,6 +159,6 @@ export async function refsAreSound(git: Git, directory: string): Promise<boolean
   return check.code === 0;
 }
 
-function equal(one: ReadonlyMap<string, string>, other: ReadonlyMap<string, string>): boolean {
-  return one.size === other.size && [...one].every(([name, oid]) => other.get(name) === oid);
+function equal(one: ReadonlyMap<string, string> | undefined, other: ReadonlyMap<string, string>): boolean {
+  return one !== undefined && one.size === other.size && [...one].every(([name, oid]) => other.get(name) === oid);
 }

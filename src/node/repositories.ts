@@ -143,6 +143,7 @@ export class Repositories {
       return;
     }
     crashPoint("replica.renamed");
+    this.#forget(description.id);
     this.touched(description.id);
   }
 
@@ -169,19 +170,20 @@ export class Repositories {
    * Moves a replica's directory aside. Nothing is deleted. Throws GitmeshError "replica-in-use" when something was done
    * to it since its `uses` were `ifUses`.
    */
-  async retire(id: string, { reason, ifUses }: RetireRequest): Promise<void> {
+  async retire(id: string, { reason, ifUses, nowMs = 0 }: RetireRequest): Promise<void> {
     if (ifUses !== undefined && ifUses !== this.uses(id))
       throw new GitmeshError("replica-in-use", `${id} was worked on meanwhile`);
     const directory = this.directoryOf(id);
     // Nobody opens it any more: what a killed process left in it goes now, and does not come back by a power loss.
     await this.open(id).catch(() => {});
     await syncDirectory(join(directory, "objects")).catch(() => {});
-    this.#opening.delete(id);
-    this.#records.delete(id);
-    if (!(await exists(directory))) return;
+    if (!(await exists(directory))) return this.#forget(id);
     const word = /^[a-z-]{1,32}$/.test(reason) ? reason : "retired";
     const aside = join(this.#directory, "aside");
-    await rename(directory, join(aside, `${id}.${this.#clock.nowMs()}.${word}.git`));
+    const movedMs = Math.max(this.#clock.nowMs(), nowMs);
+    await rename(directory, join(aside, `${id}.${movedMs}.${word}.git`));
+    // After the rename: whoever opened it until then must find it gone, not remember it.
+    this.#forget(id);
     crashPoint("retire.moved");
     await syncDirectory(aside);
     await syncDirectory(join(directory, ".."));
@@ -304,6 +306,11 @@ export class Repositories {
     const record = { id, name, generation };
     await writeFileDurably(join(directory, "gitmesh.json"), `${JSON.stringify(record)}\n`);
     if (directory === this.directoryOf(id)) this.#records.set(id, record);
+  }
+
+  #forget(id: string): void {
+    this.#opening.delete(id);
+    this.#records.delete(id);
   }
 
   #use(id: string): void {

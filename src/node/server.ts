@@ -23,6 +23,7 @@ import { trackSilentConnections } from "./silent-connections.ts";
 import { Stager } from "./stage.ts";
 import { UploadPack } from "./upload-pack.ts";
 import { Verifier } from "./verify.ts";
+import { onWritableDisk } from "./writable-disk.ts";
 
 const jsonBytesMax = 1024 * 1024;
 /** On top of gitProcessesMax; each is over soon. */
@@ -53,17 +54,18 @@ export async function startNode(
         `A repository server that listens on ${settings.listen} needs advertiseUrl: who is to reach it, and how?`,
       );
     }
-    makeDirectoryDurably(resolve(settings.directory));
+    await onWritableDisk(async () => makeDirectoryDurably(resolve(settings.directory)), { clock, log });
     const git = await Git.start(log, clock);
     open.push(() => git.close());
-    const unlock = await lockDirectory(settings.directory, git.processIds, clock);
+    const lock = () => lockDirectory(settings.directory, git.processIds, clock);
+    const unlock = await onWritableDisk(lock, { clock, log });
     // Given back when the last git is gone.
     open.unshift(unlock);
     crashPoint("start.locked");
     const identityFile = join(settings.directory, "identity.json");
-    const nodeId = await readIdentity(identityFile);
+    const nodeId = await onWritableDisk(() => readIdentity(identityFile), { clock, log });
     const repositories = new Repositories({ directory: settings.directory, git, clock });
-    await repositories.prepare();
+    await onWritableDisk(() => repositories.prepare(), { clock, log });
     const gits = (runningMax: number, waitMs?: number): FairLimiter =>
       new FairLimiter({ runningMax, waitingMax: settings.gitQueueMax, waitMs, what: "git process" }, clock);
     const limiter = gits(settings.gitProcessesMax, settings.gitQueueMs);
@@ -101,6 +103,7 @@ export async function startNode(
     const heartbeat = new HeartbeatSender({
       settings,
       repositories,
+      applier,
       nodeId,
       identityFile,
       bootId: uuid(),

@@ -102,6 +102,42 @@ test("what was pushed with an odd date is no damage", async () => {
   assert.deepEqual(await verify({ id: replica.id, refs }, true, 2), { ...sound, generation: 2 });
 });
 
+test("any amount of oddness hides no damage, and is none", async () => {
+  const replica = await filled();
+  const tree = source.text("rev-parse", "HEAD^{tree}");
+  // More than any bound on what is kept of git's words.
+  const odd = Array.from({ length: 300 }, (_, index) =>
+    source.object(
+      "commit",
+      `tree ${tree}
+author A <a@b> 1 +12345
+committer A <a@b> 1 +12345
+
+odd ${index}
+`,
+    ),
+  );
+  assert.equal((await node.stage(replica.id, source.packOf(...odd), ...odd)).kind, "staged");
+  const refs = odd.map((oid): [string, string] => [`refs/heads/odd/${oid}`, oid]);
+  assert.equal((await node.apply(replica.id, 1, 2, refs)).status, 200);
+  const all = { id: replica.id, refs: [...replica.refs, ...refs] };
+  assert.deepEqual(await verify(all, true, 2), { ...sound, generation: 2 });
+  const pack = packOf(replica.id);
+  for (const file of [pack, pack.replace(/pack$/, "idx"), pack.replace(/pack$/, "rev")]) rmSync(file, { force: true });
+  const result = await verify(all, true, 2);
+  assert.ok(result.kind === "verified" && result.problems.length > 0, JSON.stringify(result));
+});
+
+test("a packed-refs that git cannot read: the refs differ", async () => {
+  const replica = await filled();
+  const directory = node.replica(replica.id);
+  git(directory, ["pack-refs", "--all"]);
+  const file = join(directory, "packed-refs");
+  writeFileSync(file, readFileSync(file, "latin1").replace(/^[0-9a-f]{40} refs/m, "!$&"), "latin1");
+  const result = await verify(replica, false);
+  assert.equal(result.kind === "verified" && result.refs, "differ");
+});
+
 test("one that is not here is not found", async () => {
   const body = JSON.stringify({ generation: 1, refsHash: hashOfRefs([]), objects: true });
   const id = "01900000-0000-7000-8000-0000000000ff";

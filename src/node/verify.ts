@@ -49,7 +49,8 @@ export class Verifier {
     return applier.exclusive(id, async () => {
       const generation = await repositories.generationOnDisk(id);
       if (generation !== request.generation) return { generation, refs: "not-compared" };
-      const same = hashOfRefs(await readRefs(git, directory)) === request.refsHash;
+      const refs = await readRefs(git, directory);
+      const same = refs !== undefined && hashOfRefs(refs) === request.refsHash;
       return { generation, refs: same ? "same" : "differ" };
     });
   }

@@ -77,6 +77,8 @@ export const retireRequestSchema = z.object({
   reason: z.string().max(200),
   /** Only if its `uses` (replicaStatus) are still these: who found it unwanted knew of no later use. */
   ifUses: z.string().max(100).optional(),
+  /** By the asker's clock: a node whose clock is behind must not make the copy look old. */
+  nowMs: z.int().optional(),
 });
 export type RetireRequest = z.infer<typeof retireRequestSchema>;
 /** What is on the disk, whether or not the store knows it; `name` and `defaultBranch` are "" where they cannot be read. */
@@ -277,6 +279,7 @@ export const registerRequestSchema = z.object({
 });
 export type RegisterRequest = z.infer<typeof registerRequestSchema>;
 
+export type RegisterResponse = z.infer<typeof registerResponseSchema>;
 export const registerResponseSchema = z.object({
   /** To be moved aside now: a person deleted them. */
   deletedRepositoryIds: z.array(repositoryIdSchema),
@@ -299,6 +302,7 @@ export const heartbeatRequestSchema = z.object({
 });
 export type HeartbeatRequest = z.infer<typeof heartbeatRequestSchema>;
 
+export type HeartbeatResponse = z.infer<typeof heartbeatResponseSchema>;
 export const heartbeatResponseSchema = z.object({
   /** True: register again (the controller does not know this start of the node). */
   register: z.boolean(),

@@ -8,12 +8,12 @@
 import type { RefName, ObjectId } from "../protocol/ref-name.ts";
 import type { ActivityStore } from "./activity.ts";
 import type { MoveStore } from "./moves.ts";
-import type { VerificationStore } from "./verification.ts";
+import type { Replica, ReplicaCopy, ReplicaState } from "./replica.ts";
+import type { Period, VerificationStore } from "./verification.ts";
+
+export type { Replica, ReplicaCopy, ReplicaState } from "./replica.ts";
 
 export type ObjectFormat = "sha1" | "sha256";
-
-/** PREPARING: being filled, receives pushes, not read. READY: has every committed object. STALE: missed something. */
-export type ReplicaState = "PREPARING" | "READY" | "STALE" | "QUARANTINED";
 
 export interface Repository {
   readonly id: string;
@@ -31,26 +31,6 @@ export interface Repository {
   readonly createdMs: number;
   /** Of the last committed push; -1 before the first. */
   readonly pushedMs: number;
-}
-
-export interface Replica {
-  readonly repositoryId: string;
-  readonly nodeId: string;
-  readonly state: ReplicaState;
-  /** The generation whose refs the replica has confirmed to have applied; -1 when it has none. */
-  readonly generation: number;
-  /** The newest generation whose objects were not staged on this replica; -1 when it missed none. */
-  readonly missedGeneration: number;
-  /** For people: why it is not READY, or what is wrong with one that is; otherwise "". */
-  readonly reason: string;
-  readonly stateSinceMs: number;
-  readonly sizeBytes: number;
-  /** When it was last found sound; -1: never; -2 (verificationAsked): somebody wants it verified now. */
-  readonly verifiedMs: number;
-  /** Its copy is to be moved aside and filled anew: nothing in it is trusted. */
-  readonly damaged: boolean;
-  /** Another when the copy on the disk is another one, or went back in time: what was staged in the one before is gone. */
-  readonly copyNumber: number;
 }
 
 export interface RepositoryWithReplicas {
@@ -223,7 +203,9 @@ export interface NodeRegistration {
   readonly nowMs: number;
   /** Every replica found on the node's disk with the generation that its file records. */
   readonly inventory: readonly { readonly repositoryId: string; readonly generation: number }[];
-  /** A node with the same URL but another id that was heard of within this time is alive: the registration is refused. */
+  /** Whether a node is alive as far as the controller knows, which compares no wall clocks; undefined: it does not know. */
+  readonly isAlive: (nodeId: string) => boolean | undefined;
+  /** Where that is not known: a node that was heard of within this time. */
   readonly nodeTimeoutMs: number;
 }
 
@@ -254,8 +236,8 @@ export interface Heartbeat {
   readonly lastHeartbeatMs?: number | undefined;
   /** Sizes of replicas that changed since the last heartbeat. */
   readonly sizes: readonly { readonly repositoryId: string; readonly sizeBytes: number }[];
-  /** Replicas that git stumbled over: to be verified soon, those that were verified since `verifiedBeforeMs` excepted. */
-  readonly suspects?: { readonly repositoryIds: readonly string[]; readonly verifiedBeforeMs: number } | undefined;
+  /** Replicas that git stumbled over: to be verified soon, those that were verified lately excepted. */
+  readonly suspects?: { readonly repositoryIds: readonly string[]; readonly verified: Period } | undefined;
 }
 
 /** Refs that a person decided to take over from the replicas. */
@@ -264,6 +246,8 @@ export interface RefAdoption {
   readonly adoptionId: string;
   /** undefined: the store does not have the repository, and `create` says what it shall be. */
   readonly expectedGeneration: number | undefined;
+  /** The latest generation that any copy was known to be at: a later one was not looked at. */
+  readonly expectedAheadGeneration: number;
   readonly create: Pick<NewRepository, "name" | "objectFormat" | "defaultBranch" | "replicasWanted">;
   /** Above every generation that was seen. */
   readonly generation: number;
@@ -317,8 +301,6 @@ export interface Store extends VerificationStore, MoveStore, ActivityStore {
   readRefLog(repositoryId: string, after: number, limit: number): Promise<readonly RefLogEntry[]>;
   /** The one decision of a push: one transaction that holds the repository's row. */
   commitRefs(commit: RefCommit): Promise<CommitOutcome>;
-  /** The entry of a push, if it was committed: for a COMMIT whose answer was lost. */
-  findPush(repositoryId: string, pushId: string): Promise<RefLogEntry | undefined>;
   /** Drops entries below `keepFrom` up to the first that was not committed before `committedBeforeMs`. */
   trimRefLog(repositoryId: string, keepFrom: number, committedBeforeMs: number): Promise<void>;
 
@@ -330,10 +312,10 @@ export interface Store extends VerificationStore, MoveStore, ActivityStore {
   /** STALE becomes PREPARING, its reason stays; false if it was not STALE. From then on pushes are staged to it. */
   beginCatchUp(repositoryId: string, nodeId: string, nowMs: number): Promise<boolean>;
   /**
-   * PREPARING becomes READY, in a transaction that holds the repository's row, if it missed nothing above
-   * `fetchedGeneration`; its confirmed generation becomes at least that. False if it must fetch again.
+   * PREPARING becomes READY, in a transaction that holds the repository's row, if it is still this copy and missed nothing
+   * above `fetchedGeneration`; its confirmed generation becomes at least that. False if it must fetch again.
    */
-  promoteReplica(repositoryId: string, nodeId: string, fetchedGeneration: number, nowMs: number): Promise<boolean>;
+  promoteReplica(copy: ReplicaCopy, fetchedGeneration: number, nowMs: number): Promise<boolean>;
   /** READY, PREPARING or STALE becomes QUARANTINED. */
   quarantineReplica(repositoryId: string, nodeId: string, reason: string, nowMs: number): Promise<void>;
   /** Adds a STALE replica with generation -1; false if the node has one already. */
@@ -363,7 +345,8 @@ export interface Store extends VerificationStore, MoveStore, ActivityStore {
   // Nodes
   /**
    * Takes a node in. A replica whose inventory is missing or older than what it had confirmed becomes STALE. A node
-   * with a new identity at a known URL inherits the replicas of the old one, all STALE at -1: its disk is not believed.
+   * with a new identity at the URL of a dead one inherits its replicas, all STALE at -1: its disk is not believed. One
+   * that is known already takes the URL alone.
    * A replica at a later generation than the store's becomes QUARANTINED: the store has lost something.
    */
   registerNode(registration: NodeRegistration): Promise<RegistrationOutcome>;
@@ -372,8 +355,12 @@ export interface Store extends VerificationStore, MoveStore, ActivityStore {
   listNodes(): Promise<readonly NodeRecord[]>;
   /** Writes the event of a node's death, or of its return, unless it is written. */
   tellNodeLife(id: string, alive: boolean): Promise<void>;
-  /** Removes a node and its replica records. Throws "node-not-found". */
-  removeNode(id: string): Promise<void>;
+  /**
+   * Removes a node and its replica records, in one transaction, unless repositories need it: those with fewer complete
+   * replicas elsewhere than wanted; by force, those that would lose their last READY one. Their names come back then.
+   * Throws "node-not-found".
+   */
+  removeNode(id: string, options: { readonly force: boolean }): Promise<readonly string[]>;
 
   // Recovery
   /** A copy is at `generation`. True if that is later than the store's: QUARANTINED, and no more commits until adopted. */

@@ -1,5 +1,13 @@
 /** What the store remembers of the soundness of replicas: part of store.ts's interface. */
 
+import type { ReplicaCopy } from "./replica.ts";
+
+/** From `sinceMs` to `nowMs`, both included. */
+export interface Period {
+  readonly sinceMs: number;
+  readonly nowMs: number;
+}
+
 /** `verifiedMs` of a replica that somebody wants verified now. */
 export const verificationAsked = -2;
 
@@ -26,30 +34,31 @@ export type DamageOutcome = "marked" | "only-copy" | "gone";
 
 export interface VerificationStore {
   /** A READY replica was found sound. */
-  recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
-  /** The replicas of this node are to be verified next, those that were verified since `verifiedBeforeMs` excepted. */
-  requestVerification(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void>;
-  /** The node's READY replica that was verified the longest ago, if that was before this. */
+  recordVerified(copy: ReplicaCopy, nowMs: number): Promise<void>;
+  /**
+   * The replicas of this node are to be verified next, those excepted that were verified in the period (undefined: none).
+   * A time to come was written by a clock that was wrong, and counts as never.
+   */
+  requestVerification(nodeId: string, repositoryIds: readonly string[], verified: Period | undefined): Promise<void>;
+  /** The node's READY replica that was verified the longest ago, if that was not in the period. */
   nextToVerify(
     nodeId: string,
-    verifiedBeforeMs: number,
+    verified: Period,
     exceptRepositoryIds: readonly string[],
   ): Promise<NextToVerify | undefined>;
-  verificationProgress(sinceMs: number): Promise<VerificationProgress>;
+  verificationProgress(verified: Period): Promise<VerificationProgress>;
   /**
    * A replica is damaged: in a transaction that holds the repository's row, it becomes STALE with nothing that it is
    * believed to have, if another is READY. `byHand`: a person wants it filled anew, also when it is QUARANTINED.
    */
   markDamaged(
-    repositoryId: string,
-    nodeId: string,
+    copy: ReplicaCopy,
     reason: string,
     nowMs: number,
     options: { readonly byHand: boolean },
   ): Promise<DamageOutcome>;
   /**
-   * The copy on the node was moved aside just now: if there is a replica, it is STALE with nothing, and what it gets from
-   * here on counts again.
+   * This copy was moved aside: the replica is STALE with nothing, and what it gets from here on is in another copy.
    */
-  recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void>;
+  recordMovedAside(copy: ReplicaCopy, nowMs: number): Promise<void>;
 }

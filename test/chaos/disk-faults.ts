@@ -5,6 +5,7 @@ import {
   existsSync,
   globSync,
   openSync,
+  readFileSync,
   readdirSync,
   readSync,
   rmSync,
@@ -180,6 +181,11 @@ const lostPack = damage("lost-pack", ({ random }, gitDirectory) => {
 });
 
 const lostRef = damage("lost-ref", ({ random }, gitDirectory) => {
+  const packed = join(gitDirectory, "packed-refs");
+  if (existsSync(packed) && random.chance(0.3)) {
+    writeFileSync(packed, readFileSync(packed, "latin1").replace(/^[0-9a-f]{40} refs/m, "!$&"), "latin1");
+    return "packed-refs cannot be read";
+  }
   const refs = globSync("refs/**/*", { cwd: gitDirectory }).filter((ref) => statSync(join(gitDirectory, ref)).isFile());
   if (refs.length === 0) return undefined;
   const ref = random.pick(refs.toSorted());

@@ -12,6 +12,7 @@ import { LeaseKeeper } from "../../src/controller/lease.ts";
 import { Membership } from "../../src/controller/membership.ts";
 import { Metrics } from "../../src/controller/metrics.ts";
 import { NodeInventory } from "../../src/controller/node-inventory.ts";
+import { NodeReports } from "../../src/controller/node-reports.ts";
 import { Orphans } from "../../src/controller/orphans.ts";
 import { ReceivePack } from "../../src/controller/receive-pack.ts";
 import { RefSnapshots } from "../../src/controller/ref-snapshot.ts";
@@ -24,10 +25,10 @@ import { routeWrite } from "../../src/controller/router.ts";
 import { Scrub } from "../../src/controller/scrub.ts";
 import { UploadPack } from "../../src/controller/upload-pack.ts";
 import { WorkLog } from "../../src/controller/work-log.ts";
-import type { HeartbeatRequest, RegisterRequest } from "../../src/protocol/node-api.ts";
+import type { HeartbeatRequest, HeartbeatResponse, RegisterRequest } from "../../src/protocol/node-api.ts";
 import { delimPkt, flushPkt, pktLine } from "../../src/protocol/pkt-line.ts";
 import type { ObjectId, RefName } from "../../src/protocol/ref-name.ts";
-import type { Repository, RepositoryPatch, RepositoryWithReplicas, Store } from "../../src/store/store.ts";
+import type { Repository, RepositoryPatch, RepositoryWithReplicas } from "../../src/store/store.ts";
 import type { DatabaseLink, SimulatedDatabase } from "./database.ts";
 import type { Network } from "./network.ts";
 import type { SimulatedNode } from "./node.ts";
@@ -78,7 +79,6 @@ export class SimulatedController {
   readonly #process: Process;
   readonly #clock: ProcessClock;
   readonly #settings: ControllerSettings;
-  readonly #store: Store;
   readonly #membership: Membership;
   readonly #repositories: KnownRepositories;
   readonly #snapshots: RefSnapshots;
@@ -86,7 +86,7 @@ export class SimulatedController {
   readonly #receivePack: ReceivePack;
   readonly #creation: RepositoryCreation;
   readonly #changes: RepositoryChanges;
-  readonly #orphans: Orphans;
+  readonly #reports: NodeReports;
   readonly #background: readonly { run(signal: AbortSignal): Promise<void> }[];
   #requests = 0;
 
@@ -109,7 +109,8 @@ export class SimulatedController {
     const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
     const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
     const holder = `${process.name} ${clock.uuid()}`;
-    const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder, leaseMs });
+    const onAttempt = (done: boolean): void => membership.noteWrite(done);
+    const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder, leaseMs, onAttempt });
     const catchUp = new ReplicaCatchUp({ ...shared, applier });
     const workLog = new WorkLog(shared);
     const repair = new Repair({ ...shared, applier, catchUp, lease, workLog });
@@ -117,11 +118,10 @@ export class SimulatedController {
     const scrub = new Scrub({ ...shared, verification, lease, workLog });
     const copies = new Copies({ ...shared, lease });
     this.#background = [membership, lease, repair, scrub, copies, inventory, orphans];
-    this.#orphans = orphans;
+    this.#reports = new NodeReports({ ...shared, orphans }, suspectAgainMs);
     this.#process = process;
     this.#clock = clock;
     this.#settings = settings;
-    this.#store = store;
     this.#repositories = new KnownRepositories(store, settings.staleReads);
     this.#membership = membership;
     this.#snapshots = snapshots;
@@ -141,26 +141,14 @@ export class SimulatedController {
     await Promise.all(this.#background.map((part) => part.run(never)));
   }
 
-  // What nodes call (cluster-route.ts).
+  // What nodes call.
 
   async register(body: RegisterRequest): Promise<{ readonly deletedRepositoryIds: readonly string[] }> {
-    const { nodeTimeoutMs } = this.#settings;
-    const outcome = await this.#store.registerNode({ ...body, nowMs: this.#clock.nowMs(), nodeTimeoutMs });
-    if (outcome.kind === "conflict") throw new GitmeshError("node-conflict", "another node has this URL");
-    await this.#membership.refresh();
-    this.#membership.heard(body.id);
-    this.#orphans.found(body.id, outcome.orphanRepositoryIds);
-    return outcome;
+    return this.#reports.register(body);
   }
 
-  async heartbeat(body: HeartbeatRequest): Promise<{ readonly register: boolean; readonly heartbeatMs?: number }> {
-    const nowMs = this.#clock.nowMs();
-    const { suspects: repositoryIds = [], ...heartbeat } = body;
-    const suspects = { repositoryIds, verifiedBeforeMs: nowMs - suspectAgainMs };
-    const known = await this.#store.recordHeartbeat({ ...heartbeat, nowMs, suspects });
-    if (!known) return { register: true };
-    this.#membership.heard(body.id);
-    return { register: false, heartbeatMs: nowMs };
+  async heartbeat(body: HeartbeatRequest): Promise<HeartbeatResponse> {
+    return this.#reports.heartbeat(body);
   }
 
   // What clients call (repository-route.ts, git-http-route.ts).

@@ -17,7 +17,21 @@ import type { Random } from "./random.ts";
 
 const options = { log: undefined, probeMs: 500, resolveMs: 5000, onRecovery: () => {} };
 const limits = { sessionsMax: 10, waitingMax: 1000, acquireMs: 2000, statementMs: 4000, slowMs: 800 };
-const tables = ["refs", "ref_log", "replicas", "repositories", "tombstones", "nodes", "leases", "operations"];
+const tables = [
+  "refs",
+  "ref_log",
+  "replicas",
+  "repositories",
+  "tombstones",
+  "nodes",
+  "leases",
+  "operations",
+  "events",
+  "work",
+  "samples",
+  "node_states",
+  "leaving_replicas",
+];
 
 type Answer = (outcome: { readonly result: SessionResult } | { readonly error: unknown }) => void;
 

@@ -99,6 +99,7 @@ export class Invariants {
         if (replica.state === "QUARANTINED")
           this.violated(`${place(state, replica)} was quarantined: ${replica.reason}`);
         if (replica.state === "READY") this.#checkComplete(state, refs, replica);
+        else this.#nodeOf(replica)?.unnoticed.delete(state.id);
       }
     }
   }
@@ -150,13 +151,17 @@ export class Invariants {
   }
 
   #checkComplete(state: CommittedState, refs: string, replica: ReplicaRow): void {
-    const node = this.#nodes.find(({ disk }) => disk.identity === replica.node_id);
-    // Its disk is gone, which the store does not know yet.
-    if (node === undefined) return;
+    const node = this.#nodeOf(replica);
+    // Its disk, or this copy, is gone, which the store does not know yet.
+    if (node === undefined || node.unnoticed.has(state.id)) return;
     const copy = node.disk.replicas.get(state.id);
     const missing = copy === undefined ? "its directory" : missingIn(copy, this.closureOf(state, refs));
     if (missing === undefined) this.completeReplicas += 1;
     else this.violated(`${place(state, replica)} is READY on ${node.process.name} and lacks ${missing}`);
+  }
+
+  #nodeOf(replica: ReplicaRow): SimulatedNode | undefined {
+    return this.#nodes.find(({ disk }) => disk.identity === replica.node_id);
   }
 
   #rows(sql: string): readonly Record<string, unknown>[] {

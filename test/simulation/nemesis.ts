@@ -124,6 +124,14 @@ export class Nemesis {
         this.#cluster.loseDisk(node);
         return () => this.#cluster.startNode(node);
       }
+      case "copy-lost": {
+        // The node keeps its identity: a directory was removed, or is not mounted.
+        const copies = [...node.disk.replicas.keys()];
+        if (copies.length === 0 || !this.#mayDamage()) return undefined;
+        node.crash(false);
+        node.loseCopy(random.pick(copies), this.#cluster.sim.step);
+        return () => this.#cluster.startNode(node);
+      }
       case "disk-slow":
         node.diskMs = random.pick([20, 200, 2000]);
         return () => {

@@ -52,6 +52,8 @@ export class SimulatedNode {
   diskFull = false;
   /** Emptied disks that this node had, with the moment of the loss (a step of the simulation). */
   readonly lostDisks: { readonly disk: NodeDisk; readonly step: number }[] = [];
+  /** Repositories whose copy is gone, which the store does not know yet. */
+  readonly unnoticed = new Set<string>();
   readonly #world: NodeWorld;
   #queues = new Map<string, Promise<unknown>>();
   /** How often something was done to each replica since the start. */
@@ -83,6 +85,17 @@ export class SimulatedNode {
   loseDisk(identity: string, step: number): void {
     this.lostDisks.push({ disk: this.disk, step });
     this.disk = new NodeDisk(identity);
+  }
+
+  /** One copy is gone, and the node keeps its identity. */
+  loseCopy(repositoryId: string, step: number): void {
+    const disk = new NodeDisk(this.disk.identity);
+    const replica = this.disk.replicas.get(repositoryId);
+    if (replica === undefined) return;
+    disk.replicas.set(repositoryId, replica);
+    this.lostDisks.push({ disk, step });
+    this.disk.replicas.delete(repositoryId);
+    this.unnoticed.add(repositoryId);
   }
 
   inventory(): CopiesResponse["replicas"] {

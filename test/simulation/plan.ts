@@ -18,6 +18,7 @@ export const faultKinds = [
   "store-breaks",
   "commit-unknown",
   "disk-lost",
+  "copy-lost",
   "disk-slow",
   "disk-full",
   "bit-rot",
@@ -56,7 +57,7 @@ export function planOf(random: Random): Plan {
   const share = random.pick([0.15, 0.3, 0.6, 1]);
   const faults = faultKinds.filter(() => random.chance(share));
   // A quorum of one survives no lost disk.
-  const damages = faults.includes("disk-lost") || faults.includes("bit-rot");
+  const damages = faults.includes("disk-lost") || faults.includes("copy-lost") || faults.includes("bit-rot");
   return {
     nodes,
     controllers: random.pick([1, 2, 2, 2, 3]),

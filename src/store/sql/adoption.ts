@@ -110,6 +110,8 @@ export class Adoptions {
     const { repositoryId, expectedGeneration, generation, changes, nodeIds, refillNodeIds, nowMs } = adoption;
     const repository = await lockRepository(this.#database, trx, repositoryId);
     if (repository?.generation !== expectedGeneration) return false;
+    // A copy that came meanwhile has not been looked at.
+    if (repository !== undefined && repository.ahead_generation !== adoption.expectedAheadGeneration) return false;
     if (repository === undefined) {
       if (await isTombstoned(trx, repositoryId)) return false;
       await insertRepository(trx, adoption);

@@ -8,6 +8,7 @@ import type { Database, Executor } from "./database.ts";
 import type { Events } from "./events.ts";
 import { lockRepositories, refreshHealth } from "./repository-lock.ts";
 import { nodeOf } from "./rows.ts";
+import { textOf } from "./schema.ts";
 import type { Verification } from "./verification.ts";
 
 const loadStep = 0.05;
@@ -52,7 +53,7 @@ export class Nodes {
       );
     }
     const { suspects } = heartbeat;
-    if (suspects !== undefined) await this.#verification.request(id, suspects.repositoryIds, suspects.verifiedBeforeMs);
+    if (suspects !== undefined) await this.#verification.request(id, suspects.repositoryIds, suspects.verified);
     return true;
   }
 
@@ -103,24 +104,26 @@ export class Nodes {
     );
   }
 
-  remove(id: string): Promise<void> {
+  remove(id: string, { force }: { readonly force: boolean }): Promise<readonly string[]> {
     return this.#database.write(
       async (trx) => {
+        const replicas = await trx.selectFrom("replicas").select("repository_id").where("node_id", "=", id).execute();
+        const repositoryIds = replicas.map(({ repository_id }) => repository_id);
+        await lockRepositories(this.#database, trx, repositoryIds);
+        const needing = await namesOfNeeding(trx, id, force);
+        if (needing.length > 0) return needing;
         const node = await trx.selectFrom("nodes").select("url").where("id", "=", id).executeTakeFirst();
         const { numDeletedRows } = await trx.deleteFrom("nodes").where("id", "=", id).executeTakeFirst();
         if (node === undefined || numDeletedRows === 0n)
           throw new GitmeshError("node-not-found", `no repository server has the id ${id}`);
-        await trx.deleteFrom("node_states").where("node_id", "=", id).execute();
-        await trx.deleteFrom("leaving_replicas").where("node_id", "=", id).execute();
-        await trx.deleteFrom("work").where("node_id", "=", id).execute();
-        const replicas = await trx.selectFrom("replicas").select("repository_id").where("node_id", "=", id).execute();
-        const repositoryIds = replicas.map(({ repository_id }) => repository_id);
-        await lockRepositories(this.#database, trx, repositoryIds);
+        for (const table of ["node_states", "leaving_replicas", "work"] as const)
+          await trx.deleteFrom(table).where("node_id", "=", id).execute();
         await trx.deleteFrom("replicas").where("node_id", "=", id).execute();
         await refreshHealth(trx, repositoryIds);
         const detail = `${node.url}, with ${repositoryIds.length} replica${repositoryIds.length === 1 ? "" : "s"}`;
         await this.#events.append(trx, [{ kind: "node-removed", nodeId: id, detail }]);
         crashPoint("node-removal.rows-deleted");
+        return [];
       },
       { idempotent: false },
     );
@@ -158,6 +161,24 @@ export class Nodes {
         .execute(),
     );
   }
+}
+
+/** Repositories that the node's replica records cannot be taken from. */
+async function namesOfNeeding(trx: Executor, nodeId: string, force: boolean): Promise<readonly string[]> {
+  const completeElsewhere = sql<number>`(select count(*) from replicas other where other.repository_id = mine.repository_id
+    and other.node_id <> mine.node_id and other.state = 'READY' and other.reason = '')`;
+  const needed = force
+    ? sql<number>`(case when mine.state = 'READY' then 1 else 0 end)`
+    : sql<number>`repositories.replicas_wanted`;
+  const rows = await trx
+    .selectFrom("replicas as mine")
+    .innerJoin("repositories", "repositories.id", "mine.repository_id")
+    .select("repositories.name")
+    .where("mine.node_id", "=", nodeId)
+    .where(completeElsewhere, "<", needed)
+    .orderBy("repositories.name")
+    .execute();
+  return rows.map(({ name }) => textOf(name));
 }
 
 /** A number as part of the statement: PostgreSQL would take a parameter inside CASE for text. */

@@ -117,13 +117,6 @@ export class RefLog {
     return entries;
   }
 
-  async findPush(repositoryId: string, pushId: string): Promise<RefLogEntry | undefined> {
-    const push = await this.#database.read((db) => findLoggedPush(db, repositoryId, pushId));
-    if (push === undefined) return undefined;
-    const { generation, committedMs, changes } = push;
-    return { generation, pushId, committedMs, changes };
-  }
-
   /** What is told of a push has its first changes only: those of the first part. */
   async listPushes(repositoryId: string, limit: number): Promise<readonly PushRecord[]> {
     const rows = await this.#database.read((db) =>

@@ -41,28 +41,39 @@ export class Registrations {
       .where("id", "!=", id)
       .executeTakeFirst();
     // Time to come was written by a clock that was wrong: it says nothing about who is alive now.
-    const isAlive = (heartbeatMs: number): boolean => Math.abs(nowMs - heartbeatMs) < registration.nodeTimeoutMs;
-    if (holder !== undefined && isAlive(holder.heartbeat_ms)) return { kind: "conflict", otherId: holder.id };
+    const isAlive = (nodeId: string, heartbeatMs: number): boolean =>
+      registration.isAlive(nodeId) ?? Math.abs(nowMs - heartbeatMs) < registration.nodeTimeoutMs;
+    if (holder !== undefined && isAlive(holder.id, holder.heartbeat_ms))
+      return { kind: "conflict", otherId: holder.id };
     const self = await trx
       .selectFrom("nodes")
       .select(["url", "boot_id", "heartbeat_ms"])
       .where("id", "=", id)
       .executeTakeFirst();
     // Its directory was copied, identity and all: two processes that take turns at being one replica would mix their disks.
-    if (self !== undefined && self.url !== url && self.boot_id !== bootId && isAlive(self.heartbeat_ms))
+    if (self !== undefined && self.url !== url && self.boot_id !== bootId && isAlive(id, self.heartbeat_ms))
       return { kind: "conflict", otherId: id };
     const onDisk = new Map(registration.inventory.map(({ repositoryId, generation }) => [repositoryId, generation]));
     const placed = await replicasOf(trx, id);
     const suspects = placed.filter((replica) => isWrong(replica, onDisk.get(replica.repository_id)));
-    const inherited = holder === undefined ? [] : await replicasOf(trx, holder.id);
+    // A node that is known has replicas of its own; the one that had its URL may come back with its own, elsewhere.
+    const heirOf = self === undefined ? holder?.id : undefined;
+    const inherited = heirOf === undefined ? [] : await replicasOf(trx, heirOf);
     const lockedIds = [...suspects, ...inherited].map((replica) => replica.repository_id);
     await lockRepositories(this.#database, trx, lockedIds);
     const stale = [
       ...(await markWrong(trx, id, suspects, onDisk, nowMs)),
-      ...(holder === undefined ? [] : await inherit(trx, holder.id, id, nowMs)),
+      ...(heirOf === undefined ? [] : await inherit(trx, heirOf, id, nowMs)),
     ];
     await refreshHealth(trx, lockedIds);
-    const bootIdBefore = await saveNode(trx, registration, holder?.id);
+    if (heirOf !== undefined) await forget(trx, heirOf);
+    else if (holder !== undefined)
+      await trx
+        .updateTable("nodes")
+        .set({ url: `gone:${holder.id}` })
+        .where("id", "=", holder.id)
+        .execute();
+    const bootIdBefore = await saveNode(trx, registration);
     await this.#tell(trx, registration, bootIdBefore, stale.length);
     crashPoint("register.rows-written");
     const known = new Set([...placed, ...inherited].map((replica) => replica.repository_id));
@@ -168,13 +179,7 @@ async function markWrong(
 
 /** Gives the replicas of the node that had this URL to the one that has it now. */
 async function inherit(trx: Executor, fromId: string, toId: string, nowMs: number): Promise<string[]> {
-  // A known node that moved to this URL has its own replicas: of one repository it keeps its own.
-  const own = trx.selectFrom("replicas").select("repository_id").where("node_id", "=", toId);
-  const ownIds = new Set((await own.execute()).map((replica) => replica.repository_id));
   const ids = (await replicasOf(trx, fromId)).map((replica) => replica.repository_id);
-  for (const chunk of chunksOf(ids.filter((id) => ownIds.has(id)))) {
-    await trx.deleteFrom("replicas").where("node_id", "=", fromId).where("repository_id", "in", chunk).execute();
-  }
   await trx
     .updateTable("replicas")
     .set({
@@ -190,20 +195,17 @@ async function inherit(trx: Executor, fromId: string, toId: string, nowMs: numbe
     })
     .where("node_id", "=", fromId)
     .execute();
-  return ids.filter((id) => !ownIds.has(id));
+  return ids;
+}
+
+async function forget(trx: Executor, nodeId: string): Promise<void> {
+  await trx.deleteFrom("nodes").where("id", "=", nodeId).execute();
+  await trx.deleteFrom("node_states").where("node_id", "=", nodeId).execute();
+  await trx.deleteFrom("leaving_replicas").where("node_id", "=", nodeId).execute();
 }
 
 /** The boot id that the node had before; undefined for a new one. */
-async function saveNode(
-  trx: Executor,
-  registration: NodeRegistration,
-  holderId: string | undefined,
-): Promise<string | undefined> {
-  if (holderId !== undefined) {
-    await trx.deleteFrom("nodes").where("id", "=", holderId).execute();
-    await trx.deleteFrom("node_states").where("node_id", "=", holderId).execute();
-    await trx.deleteFrom("leaving_replicas").where("node_id", "=", holderId).execute();
-  }
+async function saveNode(trx: Executor, registration: NodeRegistration): Promise<string | undefined> {
   const { id, url, bootId, version, nowMs, diskUsage, diskFreeBytes } = registration;
   const row = {
     url,

@@ -5,7 +5,8 @@ import { GitmeshError } from "../../base/errors.ts";
 import { refNameFromBytes } from "../../protocol/ref-name.ts";
 import type { EventKind } from "../activity.ts";
 import type { LeavingReplica } from "../moves.ts";
-import type { ReplicaOfNode, ReplicaState } from "../store.ts";
+import { isComplete } from "../replica.ts";
+import type { ReplicaCopy, ReplicaOfNode, ReplicaState } from "../store.ts";
 import type { Database, Executor } from "./database.ts";
 import type { Events } from "./events.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
@@ -63,18 +64,21 @@ export class Replicas {
     return (await this.#changeState(repositoryId, [nodeId], change, { idempotent: false })) === 1;
   }
 
-  promote(repositoryId: string, nodeId: string, fetchedGeneration: number, nowMs: number): Promise<boolean> {
+  promote(copy: ReplicaCopy, fetchedGeneration: number, nowMs: number): Promise<boolean> {
+    const { repositoryId, nodeId, copyNumber } = copy;
     return this.#database.write(
       async (trx) => {
         const repository = await lockRepository(this.#database, trx, repositoryId);
         if (repository === undefined) return false;
         const replica = await trx
           .selectFrom("replicas")
-          .select(["state", "generation", "missed_generation"])
+          .select(["state", "generation", "missed_generation", "copy_number"])
           .where("repository_id", "=", repositoryId)
           .where("node_id", "=", nodeId)
           .executeTakeFirst();
         if (replica?.state !== "PREPARING" || replica.missed_generation > fetchedGeneration) return false;
+        // What was fetched is in a copy that is not there any more.
+        if (replica.copy_number !== copyNumber) return false;
         await trx
           .updateTable("replicas")
           .set({
@@ -156,10 +160,10 @@ export class Replicas {
         if (repository === undefined) return false;
         const replicas = await trx
           .selectFrom("replicas")
-          .select(["node_id", "state"])
+          .select(["node_id", "state", "reason"])
           .where("repository_id", "=", repositoryId)
           .execute();
-        const others = replicas.filter(({ node_id, state }) => node_id !== nodeId && state === "READY").length;
+        const others = replicas.filter((other) => other.node_id !== nodeId && isComplete(other)).length;
         if (others < readyElsewhere || !replicas.some(({ node_id }) => node_id === nodeId)) return false;
         await trx
           .deleteFrom("replicas")

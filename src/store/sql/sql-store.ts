@@ -27,6 +27,7 @@ import type {
   RefsAtGeneration,
   RegistrationOutcome,
   Replica,
+  ReplicaCopy,
   ReplicaState,
   ReplicaOfNode,
   Repository,
@@ -38,7 +39,7 @@ import type {
   StoredRef,
 } from "../store.ts";
 import type { LeavingReplica } from "../moves.ts";
-import type { DamageOutcome, NextToVerify, VerificationProgress } from "../verification.ts";
+import type { DamageOutcome, NextToVerify, Period, VerificationProgress } from "../verification.ts";
 import { Adoptions } from "./adoption.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import type { Engine } from "./engine.ts";
@@ -169,10 +170,6 @@ export class SqlStore implements Store {
     return this.#refTransaction.commit(commit);
   }
 
-  findPush(repositoryId: string, pushId: string): Promise<RefLogEntry | undefined> {
-    return this.#refLog.findPush(repositoryId, pushId);
-  }
-
   trimRefLog(repositoryId: string, keepFrom: number, committedBeforeMs: number): Promise<void> {
     return this.#refLog.trim(repositoryId, keepFrom, committedBeforeMs);
   }
@@ -189,8 +186,8 @@ export class SqlStore implements Store {
     return this.#replicas.beginCatchUp(repositoryId, nodeId, nowMs);
   }
 
-  promoteReplica(repositoryId: string, nodeId: string, fetchedGeneration: number, nowMs: number): Promise<boolean> {
-    return this.#replicas.promote(repositoryId, nodeId, fetchedGeneration, nowMs);
+  promoteReplica(copy: ReplicaCopy, fetchedGeneration: number, nowMs: number): Promise<boolean> {
+    return this.#replicas.promote(copy, fetchedGeneration, nowMs);
   }
 
   quarantineReplica(repositoryId: string, nodeId: string, reason: string, nowMs: number): Promise<void> {
@@ -231,38 +228,37 @@ export class SqlStore implements Store {
     return this.#replicas.noteReason(repositoryId, nodeId, reason);
   }
 
-  recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
-    return this.#verification.recordVerified(repositoryId, nodeId, nowMs);
+  recordVerified(copy: ReplicaCopy, nowMs: number): Promise<void> {
+    return this.#verification.recordVerified(copy, nowMs);
   }
 
-  requestVerification(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void> {
-    return this.#verification.request(nodeId, repositoryIds, verifiedBeforeMs);
+  requestVerification(nodeId: string, repositoryIds: readonly string[], verified: Period | undefined): Promise<void> {
+    return this.#verification.request(nodeId, repositoryIds, verified);
   }
 
   nextToVerify(
     nodeId: string,
-    verifiedBeforeMs: number,
+    verified: Period,
     exceptRepositoryIds: readonly string[],
   ): Promise<NextToVerify | undefined> {
-    return this.#verification.next(nodeId, verifiedBeforeMs, exceptRepositoryIds);
+    return this.#verification.next(nodeId, verified, exceptRepositoryIds);
   }
 
-  verificationProgress(sinceMs: number): Promise<VerificationProgress> {
-    return this.#verification.progress(sinceMs);
+  verificationProgress(verified: Period): Promise<VerificationProgress> {
+    return this.#verification.progress(verified);
   }
 
   markDamaged(
-    repositoryId: string,
-    nodeId: string,
+    copy: ReplicaCopy,
     reason: string,
     nowMs: number,
     options: { readonly byHand: boolean },
   ): Promise<DamageOutcome> {
-    return this.#verification.markDamaged(repositoryId, nodeId, reason, nowMs, options);
+    return this.#verification.markDamaged(copy, reason, nowMs, options);
   }
 
-  recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
-    return this.#verification.recordMovedAside(repositoryId, nodeId, nowMs);
+  recordMovedAside(copy: ReplicaCopy, nowMs: number): Promise<void> {
+    return this.#verification.recordMovedAside(copy, nowMs);
   }
 
   async registerNode(registration: NodeRegistration): Promise<RegistrationOutcome> {
@@ -287,8 +283,8 @@ export class SqlStore implements Store {
     return this.#nodes.tellLife(id, alive);
   }
 
-  removeNode(id: string): Promise<void> {
-    return this.#nodes.remove(id);
+  removeNode(id: string, options: { readonly force: boolean }): Promise<readonly string[]> {
+    return this.#nodes.remove(id, options);
   }
 
   noteAhead(repositoryId: string, nodeId: string, generation: number, nowMs: number): Promise<boolean> {

@@ -1,10 +1,13 @@
 /** What is known of the soundness of replicas: when they were verified, which are damaged, which is next. */
 import { sql, type Selectable } from "kysely";
 import type { EventKind } from "../activity.ts";
+import { isComplete } from "../replica.ts";
+import type { ReplicaCopy } from "../store.ts";
 import {
   verificationAsked,
   type DamageOutcome,
   type NextToVerify,
+  type Period,
   type VerificationProgress,
 } from "../verification.ts";
 import { chunksOf } from "./chunks.ts";
@@ -22,12 +25,13 @@ export class Verification {
     this.#events = events;
   }
 
-  async recordVerified(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
+  async recordVerified({ repositoryId, nodeId, copyNumber }: ReplicaCopy, nowMs: number): Promise<void> {
     const update = (db: Executor) =>
       db
         .updateTable("replicas")
         .where("repository_id", "=", repositoryId)
         .where("node_id", "=", nodeId)
+        .where("copy_number", "=", copyNumber)
         .where("state", "=", "READY");
     const { numUpdatedRows } = await this.#database.statement((db) =>
       update(db).set({ verified_ms: nowMs }).where("reason", "=", "").executeTakeFirst(),
@@ -47,7 +51,7 @@ export class Verification {
     );
   }
 
-  async request(nodeId: string, repositoryIds: readonly string[], verifiedBeforeMs: number): Promise<void> {
+  async request(nodeId: string, repositoryIds: readonly string[], verified: Period | undefined): Promise<void> {
     for (const chunk of chunksOf(repositoryIds)) {
       await this.#database.statement((db) =>
         db
@@ -55,20 +59,20 @@ export class Verification {
           .set({ verified_ms: verificationAsked })
           .where("node_id", "=", nodeId)
           .where("repository_id", "in", chunk)
-          .where("verified_ms", "<", verifiedBeforeMs)
+          .$if(verified !== undefined, (query) => query.where(outside(verified)))
           .execute(),
       );
     }
   }
 
-  async next(nodeId: string, verifiedBeforeMs: number, except: readonly string[]): Promise<NextToVerify | undefined> {
+  async next(nodeId: string, verified: Period, except: readonly string[]): Promise<NextToVerify | undefined> {
     const row = await this.#database.read((db) =>
       db
         .selectFrom("replicas")
         .select(["repository_id", "verified_ms"])
         .where("node_id", "=", nodeId)
         .where("state", "=", "READY")
-        .where("verified_ms", "<", verifiedBeforeMs)
+        .where(outside(verified))
         .$if(except.length > 0, (query) => query.where("repository_id", "not in", except))
         .orderBy("verified_ms")
         .limit(1)
@@ -77,13 +81,15 @@ export class Verification {
     return row === undefined ? undefined : { repositoryId: row.repository_id, verifiedMs: row.verified_ms };
   }
 
-  async progress(sinceMs: number): Promise<VerificationProgress> {
+  async progress({ sinceMs, nowMs }: Period): Promise<VerificationProgress> {
     const row = await this.#database.read((db) =>
       db
         .selectFrom("replicas")
         .select((eb) => [
           eb.fn.countAll<number>().as("ready"),
-          sql<number | string | null>`sum(case when verified_ms >= ${sinceMs} then 1 else 0 end)`.as("verified"),
+          sql<number | string | null>`sum(case when verified_ms between ${sinceMs} and ${nowMs} then 1 else 0 end)`.as(
+            "verified",
+          ),
           eb.fn.min<number | null>("verified_ms").as("oldest"),
         ])
         .where("state", "=", "READY")
@@ -94,8 +100,7 @@ export class Verification {
   }
 
   markDamaged(
-    repositoryId: string,
-    nodeId: string,
+    { repositoryId, nodeId, copyNumber }: ReplicaCopy,
     reason: string,
     nowMs: number,
     options: { readonly byHand: boolean },
@@ -108,19 +113,19 @@ export class Verification {
         if (repository.ahead_generation > repository.generation) return "only-copy";
         const replicas = await trx
           .selectFrom("replicas")
-          .select(["node_id", "state", "reason"])
+          .select(["node_id", "state", "reason", "copy_number"])
           .where("repository_id", "=", repositoryId)
           .execute();
         const mine = replicas.find(({ node_id }) => node_id === nodeId);
-        if (mine === undefined) return "gone";
+        if (mine?.copy_number !== copyNumber) return "gone";
         if (mine.state === "QUARANTINED" && !options.byHand) return "gone";
         const update = trx
           .updateTable("replicas")
           .where("repository_id", "=", repositoryId)
           .where("node_id", "=", nodeId);
-        if (!replicas.some(({ node_id, state }) => node_id !== nodeId && state === "READY")) {
+        if (!replicas.some((other) => other.node_id !== nodeId && isComplete(other))) {
           if (options.byHand) return "only-copy";
-          await update.set({ reason }).execute();
+          await update.set({ reason, verified_ms: -1 }).execute();
           await refreshHealth(trx, [repositoryId]);
           if (mine.reason !== reason) {
             const detail = `${reason}; there is no other complete copy`;
@@ -147,7 +152,7 @@ export class Verification {
     );
   }
 
-  async recordMovedAside(repositoryId: string, nodeId: string, nowMs: number): Promise<void> {
+  async recordMovedAside({ repositoryId, nodeId, copyNumber }: ReplicaCopy, nowMs: number): Promise<void> {
     await this.#database.write(
       async (trx) => {
         const repository = await lockRepository(this.#database, trx, repositoryId);
@@ -166,6 +171,7 @@ export class Verification {
           })
           .where("repository_id", "=", repositoryId)
           .where("node_id", "=", nodeId)
+          .where("copy_number", "=", copyNumber)
           .where("state", "!=", "QUARANTINED")
           .executeTakeFirst();
         await refreshHealth(trx, [repositoryId]);
@@ -184,4 +190,9 @@ export class Verification {
   ): Promise<void> {
     await this.#events.append(trx, [{ kind, repository: { id, name: textOf(name) }, nodeId, detail }]);
   }
+}
+
+function outside(period: Period | undefined) {
+  const { sinceMs, nowMs } = period ?? { sinceMs: 0, nowMs: 0 };
+  return sql<boolean>`(verified_ms < ${sinceMs} or verified_ms > ${nowMs})`;
 }

@@ -12,6 +12,7 @@ import {
   oid,
   registrationOf,
   rejectsWith,
+  copyIn,
   replicaIn,
   repositoryIn,
 } from "./fixtures.ts";
@@ -53,7 +54,7 @@ export function activityContract(store: () => Store): void {
     await rejectsWith(store().createRepository(newRepository({ name: made.name })), "repository-exists");
     await rejectsWith(store().updateRepository(uuid(), { name: "x" }), "repository-not-found");
     assert.equal(await store().beginCatchUp(made.id, "n1", 1), false);
-    assert.equal(await store().promoteReplica(made.id, "n1", 1, 1), false);
+    assert.equal(await store().promoteReplica(await copyIn(store(), made.id, "n1"), 1, 1), false);
     assert.equal(await store().removeReplica(made.id, "n1", 3), false);
     assert.equal(await store().newestEventId(), before);
   });
@@ -65,7 +66,7 @@ export function activityContract(store: () => Store): void {
       commitOf(id, [change("refs/heads/a", undefined, oid(1))], { stagedNodeIds: ["n1", "n2"] }),
     );
     await store().beginCatchUp(id, "n3", 1);
-    await store().promoteReplica(id, "n3", 1, 1);
+    await store().promoteReplica(await copyIn(store(), id, "n3"), 1, 1);
     await store().markStale(id, ["n1", "n2"], "was away", 1);
     await store().quarantineReplica(id, "n1", "disagrees", 1);
     await store().removeReplica(id, "n2", 1, "surplus");
@@ -88,11 +89,12 @@ export function activityContract(store: () => Store): void {
 
   void test("what becomes of a damaged copy is told: found, moved aside; and that the last one is sound after all", async () => {
     const { id } = await repositoryIn(store());
-    await store().markDamaged(id, "n1", "damaged: a", 1, { byHand: false });
-    await store().recordMovedAside(id, "n1", 1);
+    await store().markDamaged(await copyIn(store(), id, "n1"), "damaged: a", 1, { byHand: false });
+    await store().recordMovedAside(await copyIn(store(), id, "n1"), 1);
     await store().markStale(id, ["n2"], "was away", 1);
-    for (let time = 1; time <= 2; time += 1) await store().markDamaged(id, "n3", "damaged: b", time, { byHand: false });
-    for (let time = 3; time <= 4; time += 1) await store().recordVerified(id, "n3", time);
+    for (let time = 1; time <= 2; time += 1)
+      await store().markDamaged(await copyIn(store(), id, "n3"), "damaged: b", time, { byHand: false });
+    for (let time = 3; time <= 4; time += 1) await store().recordVerified(await copyIn(store(), id, "n3"), time);
     assert.deepEqual((await eventsOf(id)).map(({ kind, nodeId, detail }) => `${kind} ${nodeId} ${detail}`).slice(1), [
       "replica-damaged n1 damaged: a",
       "replica-moved-aside n1 to be filled anew",
@@ -110,6 +112,7 @@ export function activityContract(store: () => Store): void {
       repositoryId: made.id,
       adoptionId: uuid(),
       expectedGeneration: 0,
+      expectedAheadGeneration: 7,
       create: { name, objectFormat, defaultBranch, replicasWanted },
       generation: 8,
       changes: [],
@@ -172,7 +175,7 @@ export function activityContract(store: () => Store): void {
     const record = (await store().listNodes()).find(({ id }) => id === node.id);
     assert.deepEqual([record?.draining, record?.toldDead, record?.loadAverage], [true, false, 0.75]);
     await store().setDraining(node.id, false);
-    await store().removeNode(node.id);
+    await store().removeNode(node.id, { force: true });
     await rejectsWith(store().setDraining(node.id, true), "node-not-found");
     await store().tellNodeLife(node.id, false);
     const kinds = (await store().listEvents({ nodeId: node.id, limit: 20 })).map(({ kind }) => kind).toReversed();

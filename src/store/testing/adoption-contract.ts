@@ -12,6 +12,7 @@ import {
   oid,
   registrationOf,
   rejectsWith,
+  copyIn,
   replicaIn,
   repositoryIn,
 } from "./fixtures.ts";
@@ -23,6 +24,7 @@ function adoptionOf(repositoryId: string, more: Partial<RefAdoption> = {}): RefA
     repositoryId,
     adoptionId: uuid(),
     expectedGeneration: 1,
+    expectedAheadGeneration: 7,
     create: { name: `r-${repositoryId}`, objectFormat: "sha1", defaultBranch: branch, replicasWanted: 3 },
     generation: 1007,
     changes: [change(branch, oid(1), oid(7)), change(topic, undefined, oid(8))],
@@ -127,8 +129,8 @@ export function adoptionContract(store: () => Store): void {
     );
     for (const nodeId of ["n1", "n2"]) {
       assert.equal(await store().beginCatchUp(id, nodeId, 1), true);
-      assert.equal(await store().promoteReplica(id, nodeId, 1006, 1), false);
-      assert.equal(await store().promoteReplica(id, nodeId, 1007, 1), true);
+      assert.equal(await store().promoteReplica(await copyIn(store(), id, nodeId), 1006, 1), false);
+      assert.equal(await store().promoteReplica(await copyIn(store(), id, nodeId), 1007, 1), true);
     }
     const next = await committed(store(), commitOf(id, [change(branch, oid(7), oid(9))], { seenGeneration: 1007 }));
     assert.equal(next.generation, 1008);

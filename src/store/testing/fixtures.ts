@@ -12,6 +12,7 @@ import type {
   Repository,
   RequestedChange,
   Store,
+  ReplicaCopy,
 } from "../store.ts";
 
 export interface StoreFactory {
@@ -107,6 +108,7 @@ export function registrationOf(more: Partial<NodeRegistration> = {}): NodeRegist
     nowMs: 10_000,
     inventory: [],
     nodeTimeoutMs: 5000,
+    isAlive: () => undefined,
     ...more,
   };
 }
@@ -117,4 +119,11 @@ export async function rejectsWith(promise: Promise<unknown>, code: ErrorCode): P
     assert.equal(error.code, code, error.message);
     return true;
   });
+}
+
+/** The copy that is there now; of one that is not there, some. */
+export async function copyIn(store: Store, repositoryId: string, nodeId: string): Promise<ReplicaCopy> {
+  const found = await store.getRepository(repositoryId);
+  const replica = found?.replicas.find((candidate) => candidate.nodeId === nodeId);
+  return { repositoryId, nodeId, copyNumber: replica?.copyNumber ?? 0 };
 }

@@ -162,8 +162,14 @@ export function nodeContract(store: () => Store, factory: StoreFactory): void {
     const replicas = (await store().getRepository(shared))?.replicas;
     assert.deepEqual(
       replicas?.map(({ nodeId, state }) => [nodeId, state]),
-      [[one.id, "READY"]],
+      [
+        [one.id, "READY"],
+        [other.id, "READY"],
+      ],
+      "the other may come back elsewhere, with what it has",
     );
+    const back = { ...other, url: one.url, bootId: "boot-2", inventory: moving.inventory, nowMs: 21_000 };
+    assert.deepEqual(await store().registerNode(back), { kind: "registered", ...nothing });
   });
 
   void test("a copied directory: one that runs elsewhere is not replaced by its double while it lives", async () => {
@@ -234,13 +240,17 @@ export function nodeContract(store: () => Store, factory: StoreFactory): void {
   void test("removes a node with its replicas", async () => {
     const node = registrationOf();
     await store().registerNode(node);
-    const { id } = await repositoryIn(store(), { placements: [{ nodeId: node.id, created: true }], replicasWanted: 1 });
+    const placements = [{ nodeId: node.id, created: true }];
+    const { id, name } = await repositoryIn(store(), { placements, replicasWanted: 1 });
     const before = await store().countRepositories();
-    await store().removeNode(node.id);
+    assert.deepEqual(await store().removeNode(node.id, { force: false }), [name]);
+    assert.deepEqual(await store().removeNode(node.id, { force: true }), [name], "its last READY replica");
+    await store().markStale(id, [node.id], "lost", 1);
+    assert.deepEqual(await store().removeNode(node.id, { force: true }), []);
     assert.deepEqual((await store().getRepository(id))?.replicas, []);
     assert.equal((await store().countRepositories()).degraded, before.degraded + 1);
     assert.ok((await store().listNodes()).every((each) => each.id !== node.id));
-    await rejectsWith(store().removeNode(node.id), "node-not-found");
+    await rejectsWith(store().removeNode(node.id, { force: true }), "node-not-found");
   });
 
   void test("one holder at a time has the lease, and the fencing number grows with each change", async () => {

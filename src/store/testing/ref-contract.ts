@@ -203,11 +203,10 @@ export function refContract(store: () => Store, factory: StoreFactory): void {
     ];
     const commit = commitOf(id, changes, { stagedNodeIds: ["n1", "n2"] });
     const first = await committed(store(), commit);
-    assert.equal(await store().findPush(id, uuid()), undefined);
     await committed(store(), commitOf(id, [change(topic, oid(1), oid(2))], { stagedNodeIds: ["n1", "n2"] }));
     assert.deepEqual(await store().commitRefs(commit), first);
     assert.equal((await store().readRefs(id)).generation, 3);
-    assert.deepEqual(await store().findPush(id, commit.pushId), {
+    assert.deepEqual((await store().readRefLog(id, 1, 1))[0], {
       generation: 2,
       pushId: commit.pushId,
       committedMs: 2000,

@@ -3,7 +3,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { v7 as uuid } from "uuid";
 import type { Store } from "../store.ts";
-import { change, commitOf, committed, oid, registrationOf, rejectsWith, replicaIn, repositoryIn } from "./fixtures.ts";
+import {
+  change,
+  commitOf,
+  committed,
+  oid,
+  registrationOf,
+  rejectsWith,
+  replicaIn,
+  repositoryIn,
+  copyIn,
+} from "./fixtures.ts";
 
 const topic = "refs/heads/topic";
 
@@ -43,17 +53,17 @@ export function replicaContract(store: () => Store): void {
     const { id } = await repositoryIn(store());
     assert.equal(await store().beginCatchUp(id, "n1", 1), false, "READY");
     await committed(store(), commitOf(id, [change(topic, undefined, oid(1))], { stagedNodeIds: ["n2", "n3"] }));
-    assert.equal(await store().promoteReplica(id, "n1", 1, 1), false, "STALE");
+    assert.equal(await store().promoteReplica(await copyIn(store(), id, "n1"), 1, 1), false, "STALE");
     assert.equal(await store().beginCatchUp(id, "n1", 5), true);
     assert.equal(await store().beginCatchUp(id, "n1", 5), false);
     assert.equal((await replicaIn(store(), id, "n1")).state, "PREPARING");
-    assert.equal(await store().promoteReplica(id, "n1", 0, 6), false, "it missed generation 1");
-    assert.equal(await store().promoteReplica(id, "n1", 1, 7), true);
+    assert.equal(await store().promoteReplica(await copyIn(store(), id, "n1"), 0, 6), false, "it missed generation 1");
+    assert.equal(await store().promoteReplica(await copyIn(store(), id, "n1"), 1, 7), true);
     const replica = await replicaIn(store(), id, "n1");
     assert.deepEqual([replica.state, replica.reason, replica.generation, replica.stateSinceMs], ["READY", "", 1, 7]);
     assert.equal(replica.missedGeneration, -1);
-    assert.equal(await store().promoteReplica(id, "none", 1, 7), false);
-    assert.equal(await store().promoteReplica(uuid(), "n1", 1, 7), false);
+    assert.equal(await store().promoteReplica(await copyIn(store(), id, "none"), 1, 7), false);
+    assert.equal(await store().promoteReplica(await copyIn(store(), uuid(), "n1"), 1, 7), false);
   });
 
   void test("a busy repository does not keep a replica behind that stages its pushes", async () => {
@@ -63,7 +73,7 @@ export function replicaContract(store: () => Store): void {
     // Fetching what was at generation 1, while two more pushes are staged to it as well.
     await committed(store(), commitOf(id, [change(topic, oid(1), oid(2))]));
     await committed(store(), commitOf(id, [change(topic, oid(2), oid(3))]));
-    assert.equal(await store().promoteReplica(id, "n1", 1, 6), true);
+    assert.equal(await store().promoteReplica(await copyIn(store(), id, "n1"), 1, 6), true);
     assert.equal((await replicaIn(store(), id, "n1")).generation, 1);
   });
 
@@ -72,8 +82,8 @@ export function replicaContract(store: () => Store): void {
     await store().markStale(id, ["n1"], "test", 1);
     await store().beginCatchUp(id, "n1", 5);
     await committed(store(), commitOf(id, [change(topic, undefined, oid(1))], { stagedNodeIds: ["n2", "n3"] }));
-    assert.equal(await store().promoteReplica(id, "n1", 0, 6), false);
-    assert.equal(await store().promoteReplica(id, "n1", 1, 6), true);
+    assert.equal(await store().promoteReplica(await copyIn(store(), id, "n1"), 0, 6), false);
+    assert.equal(await store().promoteReplica(await copyIn(store(), id, "n1"), 1, 6), true);
   });
 
   void test("promotion and a push that did not stage are in order: never READY with a push missing", async () => {
@@ -83,7 +93,7 @@ export function replicaContract(store: () => Store): void {
       await store().beginCatchUp(id, "n1", 5);
       const commit = commitOf(id, [change(topic, undefined, oid(1))], { stagedNodeIds: ["n2", "n3"] });
       const [promoted, outcome] = await Promise.all([
-        store().promoteReplica(id, "n1", 0, 6),
+        store().promoteReplica(await copyIn(store(), id, "n1"), 0, 6),
         committed(store(), commit),
       ]);
       const replica = await replicaIn(store(), id, "n1");
@@ -117,8 +127,8 @@ export function replicaContract(store: () => Store): void {
       copyNumber: 9,
     });
     await store().beginCatchUp(id, node.id, 10);
-    assert.equal(await store().promoteReplica(id, node.id, 0, 10), false);
-    assert.equal(await store().promoteReplica(id, node.id, 1, 10), true);
+    assert.equal(await store().promoteReplica(await copyIn(store(), id, node.id), 0, 10), false);
+    assert.equal(await store().promoteReplica(await copyIn(store(), id, node.id), 1, 10), true);
   });
 
   void test("removes a replica only while enough others are READY", async () => {
@@ -152,7 +162,7 @@ export function replicaContract(store: () => Store): void {
     await store().updateRepository(more.id, { replicasWanted: 2 });
     await store().markStale(recovered.id, ["n2"], "test", 1);
     await store().beginCatchUp(recovered.id, "n2", 1);
-    await store().promoteReplica(recovered.id, "n2", 0, 1);
+    await store().promoteReplica(await copyIn(store(), recovered.id, "n2"), 0, 1);
     const ids: string[] = [];
     for (let after = ""; ;) {
       const page = await store().listUnhealthy(after, 3);
