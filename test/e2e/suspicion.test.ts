@@ -86,14 +86,17 @@ test("the disks of two nodes are swapped", async () => {
 
 test("a node's directory is copied to another: the double is refused while the first one lives", async () => {
   const had = await copiesOnDisks();
-  await cp(disk("node-3"), disk("node-4"), { recursive: true, filter: (path) => !/\.(?:lock|pid)$/.test(path) });
+  await cp(disk("node-3"), disk("node-4"), { recursive: true, filter: (path) => !/lock[^/]*$/.test(path) });
   cluster.servers.start("node-4");
-  await waitFor(() => /alive at another URL/.test(cluster.log("node-4")), { what: "the double to be refused" });
-  const urls = (await cluster.nodes()).map(({ url }) => url);
-  assert.ok(!urls.includes(cluster.nodeUrl("node-4")), urls.join(" "));
-  await assertWhole();
-  await assertNoCopyLess(had);
-  await cluster.kill("node-4");
+  try {
+    await waitFor(() => /alive at another URL/.test(cluster.log("node-4")), { what: "the double to be refused" });
+    const urls = (await cluster.nodes()).map(({ url }) => url);
+    assert.ok(!urls.includes(cluster.nodeUrl("node-4")), urls.join(" "));
+    await assertWhole();
+    await assertNoCopyLess(had);
+  } finally {
+    await cluster.kill("node-4");
+  }
   await rm(disk("node-4"), { recursive: true });
 });
 
