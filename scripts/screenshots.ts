@@ -1,6 +1,6 @@
 /**
- * Pictures of the console's pages, for the README and docs/console.md: starts a cluster of its own with something in it,
- * and needs Chromium.
+ * Pictures of the console's pages: starts a cluster of its own with something in it, and needs Chromium. Without a
+ * directory those of the README and docs/console.md are made anew; with one, every page, wide and narrow, light and dark.
  *
  *   npm run screenshots [-- DIRECTORY]
  */
@@ -13,7 +13,10 @@ import { startServers } from "../test/support/cluster.ts";
 import { makeHistory } from "../test/support/git.ts";
 import { waitFor } from "../test/support/wait.ts";
 
-const directory = process.argv[2] ?? join(import.meta.dirname, "../docs/images");
+const [, , asked] = process.argv;
+const directory = asked ?? join(import.meta.dirname, "../docs/images");
+/** Small enough for a README. */
+const documented = { width: 1120, height: 720 };
 const names = [
   "design/brand",
   "infra/ansible",
@@ -34,34 +37,41 @@ interface Shot {
   readonly name: string;
   readonly path: string;
   readonly dark?: boolean;
-  readonly small?: boolean;
+  readonly narrow?: boolean;
   /** Opens something first, by its button's name. */
   readonly press?: string;
   /** Text that is there once the page is complete. */
   readonly wait: string;
 }
 
-const shots: readonly Shot[] = [
+const pages: readonly Shot[] = [
   { name: "overview", path: "/", wait: "Recent events" },
-  { name: "overview-dark", path: "/", dark: true, wait: "Recent events" },
-  { name: "overview-phone", path: "/", small: true, wait: "Recent events" },
-  { name: "repositories", path: "/repositories", wait: "web/shop" },
-  { name: "repositories-dark", path: "/repositories", dark: true, wait: "web/shop" },
-  { name: "repositories-phone", path: "/repositories", small: true, wait: "platform/api-gateway" },
+  { name: "repositories", path: "/repositories", wait: "platform/api-gateway", dark: true },
   { name: "new-repository", path: "/repositories", press: "New repository", wait: "Default branch" },
   { name: "repository", path: "/repositories/web/shop", wait: "commit 40" },
-  { name: "repository-dark", path: "/repositories/web/shop", dark: true, wait: "commit 40" },
-  { name: "repository-phone", path: "/repositories/web/shop", small: true, wait: "commit 40" },
   { name: "getting-started", path: `/repositories/${empty}`, wait: "Push what you have" },
   { name: "settings", path: "/repositories/web/shop?view=settings", wait: "Rename or delete" },
   { name: "nodes", path: "/nodes", wait: "Dead" },
-  { name: "nodes-phone", path: "/nodes", small: true, wait: "Dead" },
   { name: "node", path: "/nodes/FIRST", wait: "Repositories on this node" },
-  { name: "work", path: "/work", wait: "Work" },
-  { name: "work-phone", path: "/work", small: true, wait: "Work" },
+  { name: "work", path: "/work", wait: "Verification" },
   { name: "events", path: "/events", wait: "is dead" },
-  { name: "events-phone", path: "/events", small: true, wait: "is dead" },
 ];
+const looks = [
+  { suffix: "", dark: false, narrow: false },
+  { suffix: "-dark", dark: true, narrow: false },
+  { suffix: "-phone", dark: false, narrow: true },
+  { suffix: "-phone-dark", dark: true, narrow: true },
+];
+const inDocuments = ["overview", "repositories", "repository", "nodes", "node", "work", "events"];
+const shots: readonly Shot[] =
+  asked === undefined
+    ? [
+        ...pages.filter(({ name }) => inDocuments.includes(name)),
+        { name: "phone", path: "/", narrow: true, wait: "Recent events" },
+      ]
+    : pages.flatMap((page) =>
+        looks.map(({ suffix, dark, narrow }) => ({ ...page, name: `${page.name}${suffix}`, dark, narrow })),
+      );
 
 const cluster = await startServers({ nodes: 4, replicas: 3, env: { GITMESH_NODE_TIMEOUT_MS: "1500" } });
 try {
@@ -104,10 +114,9 @@ async function fill(): Promise<void> {
 function fillCharts(): void {
   const database = new DatabaseSync(join(cluster.dataDirectory, "gitmesh.sqlite"), { timeout: 5000 });
   const insert = database.prepare("insert or replace into samples (start_ms, subject, numbers) values (?, ?, ?)");
-  const nodeIds = database
-    .prepare("select id from nodes")
-    .all()
-    .map((row) => String(row["id"]));
+  const nodes = database.prepare("select id, disk_usage from nodes").all();
+  const nodeIds = nodes.map((row) => String(row["id"]));
+  const diskUsage = Number(nodes[0]?.["disk_usage"]);
   const startMs = Math.floor(Date.now() / 10_000) * 10_000;
   database.exec("begin");
   for (let index = 1; index <= 400; index += 1) {
@@ -117,7 +126,7 @@ function fillCharts(): void {
     const pushTimes = Array.from({ length: 32 }, (_value, at) =>
       at === 10 || at === 11 ? pushes : at === 13 && index % 9 === 0 ? 1 : 0,
     );
-    const nodes = Object.fromEntries(
+    const counted = Object.fromEntries(
       nodeIds.map((id) => [id, { stages: pushes, stageMs: pushes * (40 + 25 * wave), fetches: clones }]),
     );
     const numbers = {
@@ -127,11 +136,11 @@ function fillCharts(): void {
       bytesIn: pushes * 190_000 * wave,
       bytesOut: clones * 2_400_000 * wave,
       pushTimes,
-      nodes,
+      nodes: counted,
     };
     insert.run(startMs - index * 10_000, "controller/pictures", JSON.stringify(numbers));
     for (const [at, id] of nodeIds.entries()) {
-      const sample = { diskUsage: 0.41 + 0.05 * at - index / 40_000, loadAverage: 0.35 * wave + 0.1 * at };
+      const sample = { diskUsage: diskUsage - index / 40_000, loadAverage: 0.35 * wave + 0.1 * at };
       insert.run(startMs - index * 10_000, `node/${id}`, JSON.stringify(sample));
     }
   }
@@ -142,14 +151,14 @@ function fillCharts(): void {
 async function take(browser: Browser, shot: Shot, firstNode: string): Promise<void> {
   const context = await browser.newContext({
     baseURL: cluster.consoleUrl,
-    viewport: shot.small === true ? phone : desktop,
-    deviceScaleFactor: shot.small === true ? 2 : 1,
+    viewport: shot.narrow === true ? phone : asked === undefined ? documented : desktop,
+    deviceScaleFactor: 1,
     colorScheme: shot.dark === true ? "dark" : "light",
     reducedMotion: "reduce",
   });
   const page = await context.newPage();
   await page.goto(shot.path.replace("FIRST", firstNode));
-  await page.getByText("Live", { exact: true }).waitFor({ state: shot.small === true ? "attached" : "visible" });
+  await page.getByText("Live", { exact: true }).waitFor({ state: shot.narrow === true ? "attached" : "visible" });
   if (shot.press !== undefined) await page.getByRole("button", { name: shot.press }).first().click();
   await page.getByText(shot.wait).first().waitFor();
   await page.evaluate("document.fonts.ready");
