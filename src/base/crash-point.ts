@@ -27,7 +27,6 @@ export const crashPoints = {
   "create.rows-written": "repository and replicas are written in the transaction; COMMIT is not sent",
   "create.committed": "the repository is there; the client has no answer",
   "create.node-taken-back": "the creation failed and one more node has moved its replica aside; others have not",
-  "update.heads-told": "the nodes have the new default branch, if there is one; the store has not",
   "update.rows-written": "the change is written in the transaction; COMMIT is not sent",
   "update.committed": "the change is committed; a new name has been told to no node",
   "update.node-told": "one more node has the change; others have not",

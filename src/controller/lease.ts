@@ -1,6 +1,5 @@
 /**
- * Holds the store's lease for background work: at most one controller believes at any time that it has it. No wall clocks
- * are compared: another's lease is taken when the store's record of it has not changed for its whole time, by our own
+ * Holds the store's lease for background work, which one controller has as a rule. No wall clocks are compared: another's lease is taken when the store's record of it has not changed for its whole time, by our own
  * monotonic clock. What is done under it is safe to be done twice all the same; the lease saves work, correctness does
  * not rest on it.
  */

@@ -3,7 +3,8 @@
  * of a change has told some nodes and not others, and no record says which.
  *
  * A copy that is not placed there goes to the orphans (orphans.ts), which know a deleted or surplus one from an unknown
- * one. A replica with another default branch or name than the store's is told again.
+ * one. A replica with another default branch or name than the store's is told again. One that is READY and not there is
+ * to be verified, which finds it missing.
  */
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
@@ -23,10 +24,11 @@ export interface NodeInventoryDependencies {
   readonly log: Logger;
   /** Time between two looks for nodes that are due. */
   readonly intervalMs: number;
+  readonly askMs?: number;
 }
 
 /** A node is asked soon after this controller's start and then this often. */
-const askMs = 600_000;
+const askDefaultMs = 600_000;
 /** One that could not be compared is asked again after this. */
 const askAgainMs = 60_000;
 
@@ -59,7 +61,7 @@ export class NodeInventory {
       if (!node.alive || nowMs < (this.#dueMs.get(node.id) ?? -Infinity)) continue;
       try {
         await this.#compare(node);
-        this.#dueMs.set(node.id, nowMs + askMs);
+        this.#dueMs.set(node.id, nowMs + (this.#deps.askMs ?? askDefaultMs));
       } catch (error) {
         this.#dueMs.set(node.id, clock.monotonicMs() + askAgainMs);
         log.warn({ nodeId: node.id, error: messageOf(error) }, "cannot compare what is on a node's disk");
@@ -78,6 +80,10 @@ export class NodeInventory {
       node.id,
       onDisk.map(({ id }) => id).filter((id) => !placed.has(id)),
     );
+    const there = new Set(onDisk.map(({ id }) => id));
+    const missing = [...placed.values()].filter(({ replica }) => replica.state === "READY");
+    const missingIds = missing.map(({ replica }) => replica.repositoryId).filter((id) => !there.has(id));
+    await store.requestVerification(node.id, missingIds, undefined);
     for (const { id, name, defaultBranch } of onDisk) {
       const found = placed.get(id);
       if (found === undefined || found.replica.state === "QUARANTINED") continue;

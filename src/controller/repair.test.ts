@@ -26,6 +26,8 @@ async function commit(
     atomic: false,
     changes: [{ name, oldOid: undefined, newOid: oid, peeled: undefined, fastForward: undefined }],
     stagedNodeIds: staged.map(({ id }) => id),
+    copies: new Map(),
+    seenGeneration: -1,
     writeQuorum: 1,
     committedMs: 1,
   });

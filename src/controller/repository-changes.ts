@@ -24,39 +24,17 @@ export class RepositoryChanges {
   }
 
   /**
-   * Name and description on the nodes are for people: a node that misses one keeps the old. Its HEAD matters to plain
-   * git, so the nodes get a new default branch first: without one READY replica that has it nothing is changed
-   * ("no-ready-replica"), and one that missed it becomes STALE, so that its catch-up brings it.
-   * Throws "repository-exists" too.
+   * Clients get all of it from the store. The nodes' copies are for people and plain git: one that misses a change gets it
+   * from the inventory (node-inventory.ts). Throws "repository-exists" for a name that is taken.
    */
   async update(
     { repository, replicas }: RepositoryWithReplicas,
     patch: RepositoryPatch,
   ): Promise<RepositoryWithReplicas> {
-    const { store, clock } = this.#deps;
-    const { defaultBranch = repository.defaultBranch } = patch;
-    const newHead = defaultBranch !== repository.defaultBranch;
-    const missed = newHead ? await this.#tellNodes({ ...repository, defaultBranch }, replicas) : [];
-    if (newHead && !replicas.some(({ nodeId, state }) => state === "READY" && !missed.includes(nodeId))) {
-      throw new GitmeshError("no-ready-replica", "no complete replica could take the new default branch");
-    }
-    crashPoint("update.heads-told");
-    let updated: Repository;
-    try {
-      updated = await store.updateRepository(repository.id, patch);
-    } catch (error) {
-      // When it is not known whether the store has the new one, neither is better than the other.
-      const unknown = error instanceof GitmeshError && error.fields["outcome"] === "unknown";
-      if (newHead && !unknown) await this.#tellNodes(repository, replicas);
-      throw error;
-    }
+    const updated = await this.#deps.store.updateRepository(repository.id, patch);
     crashPoint("update.committed");
-    if (updated.name !== repository.name || updated.description !== repository.description) {
-      await this.#tellNodes(updated, replicas);
-    }
-    if (missed.length > 0) {
-      await store.markStale(repository.id, missed, `missed the new default branch ${defaultBranch}`, clock.nowMs());
-    }
+    const isTold = (["name", "description", "defaultBranch"] as const).some((key) => updated[key] !== repository[key]);
+    if (isTold) await this.#tellNodes(updated, replicas);
     return this.#found(repository);
   }
 
@@ -103,7 +81,7 @@ export class RepositoryChanges {
     return found;
   }
 
-  #tellNodes(repository: Repository, replicas: readonly Replica[]): Promise<readonly string[]> {
+  #tellNodes(repository: Repository, replicas: readonly Replica[]): Promise<void> {
     const { id, name, objectFormat, defaultBranch, description } = repository;
     const replica = { id, name, objectFormat, defaultBranch, description };
     return this.#eachLive(replicas, async (url) => {
@@ -112,26 +90,20 @@ export class RepositoryChanges {
     });
   }
 
-  /** Calls every node in parallel; returns those that are dead or failed. */
-  async #eachLive(replicas: readonly Replica[], call: (url: string) => Promise<void>): Promise<readonly string[]> {
+  /** Calls every live node, in parallel. */
+  async #eachLive(replicas: readonly Replica[], call: (url: string) => Promise<void>): Promise<void> {
     const { membership, log } = this.#deps;
-    const failed: string[] = [];
     await Promise.all(
       replicas.map(async ({ nodeId, repositoryId }) => {
         const node = membership.get(nodeId);
-        if (node?.alive !== true) {
-          failed.push(nodeId);
-          return;
-        }
+        if (node?.alive !== true) return;
         try {
           await call(node.url);
         } catch (error) {
-          failed.push(nodeId);
           log.warn({ nodeId, repositoryId, error: messageOf(error) }, "a repository server missed a change");
           if (error instanceof NodeCallError && error.unreachable) membership.reportFailure(nodeId, error);
         }
       }),
     );
-    return failed;
   }
 }

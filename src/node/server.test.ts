@@ -15,6 +15,7 @@ import { systemClock } from "../base/clock.ts";
 import { createLogger } from "../base/log.ts";
 import { nodeSettingsSchema } from "../base/settings.ts";
 import { startNode, type RunningServer } from "./server.ts";
+import { until } from "./testing/node-api-client.ts";
 
 const secret = "a secret of the test";
 const directory = mkdtempSync(join(tmpdir(), "gitmesh-node-"));
@@ -276,8 +277,9 @@ test("an upload that breaks off leaves no trace", async () => {
   async function* half(): AsyncGenerator<Buffer> {
     yield Buffer.from(`${JSON.stringify(header)}\n`);
     yield packOf(oid).subarray(0, 100);
-    while (!readdirSync(join(replica(id), "objects")).some((name) => name.startsWith("tmp_objdir")))
-      await systemClock.sleep(5);
+    await until("it has begun", () =>
+      readdirSync(join(replica(id), "objects")).some((name) => name.startsWith("tmp_objdir")),
+    );
     abort.abort();
     await systemClock.sleep(10_000);
   }
@@ -292,7 +294,7 @@ test("an upload that breaks off leaves no trace", async () => {
       await answer.body.text();
     })(),
   );
-  while (leftovers(id).length > 0) await systemClock.sleep(10);
+  await until("nothing is left", () => leftovers(id).length === 0);
 });
 
 test("catch-up fills an empty replica and brings one that is behind to exactly the refs", async () => {
@@ -358,7 +360,7 @@ test("retiring moves aside; what a person deleted is moved aside at the registra
   deletedRepositoryIds = [deleted];
   await node.close();
   node = await start("n1");
-  while ((await request(`${node.url}/readyz`)).statusCode !== 200) await systemClock.sleep(10);
+  await until("it is ready", async () => (await request(`${node.url}/readyz`)).statusCode === 200);
   assert.equal((await call("GET", `/${deleted}`)).status, 404);
   assert.ok(registrations.at(-1)?.inventory.some(({ repositoryId }) => repositoryId === deleted));
 });

@@ -157,7 +157,7 @@ export interface RefCommit {
   /** Nodes that hold every object of this push durably. */
   readonly stagedNodeIds: readonly string[];
   /** By node, the `copyNumber` of the replica that staged it; one that has another by now holds nothing of this push. */
-  readonly copies?: ReadonlyMap<string, number> | undefined;
+  readonly copies: ReadonlyMap<string, number>;
   /** How many of the staged replicas must be READY at the commit. */
   readonly writeQuorum: number;
   readonly committedMs: number;
@@ -166,7 +166,7 @@ export interface RefCommit {
   /** Time that each replica took to have the objects durably, ms by node id; for people. */
   readonly stagedMs?: Readonly<Record<string, number>>;
   /** The latest generation that a replica said it is at, before the commit; the store must not be behind it. */
-  readonly seenGeneration?: number | undefined;
+  readonly seenGeneration: number;
 }
 
 export interface RefResult {

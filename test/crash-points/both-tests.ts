@@ -25,6 +25,6 @@ export const bothTests: readonly CrashTest[] = [
   both(pushChanges("whole"), "push.applied", undefined, "apply.begun"),
   both(create("none"), "create.replicas-made", "replica.renamed"),
   both(create("whole"), "create.committed", undefined, "replica.built"),
-  both(changeDefaultBranch("none"), "update.heads-told", undefined, undefined, "describe.head-written"),
+  both(changeDefaultBranch("whole"), "update.node-told", undefined, undefined, "describe.head-written"),
   both(remove("whole"), "delete.node-told:2", "retire.moved"),
 ];

@@ -91,12 +91,11 @@ export const updateTests: readonly CrashTest[] = [
   at("update.rows-written", rename("none")),
   at("update.committed", rename("whole")),
   at("update.node-told", rename("whole")),
-  at("update.node-told", changeDefaultBranch("none")),
-  at("update.heads-told", changeDefaultBranch("none")),
+  at("update.node-told", changeDefaultBranch("whole")),
   at("update.rows-written", changeDefaultBranch("none")),
   {
-    ...at("replica-state.row-written", changeDefaultBranch("whole")),
-    // It misses the new default branch; the controller dies before it is noted.
+    ...at("update.committed", changeDefaultBranch("whole")),
+    // It misses the new default branch, and the controller dies before it tells anybody.
     whileDown: ({ cluster }) => cluster.kill("node-3"),
   },
 ];

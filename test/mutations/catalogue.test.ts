@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { mutations } from "./catalogue.ts";
 
 const root = join(import.meta.dirname, "..", "..");
+const guarantees = readFileSync(join(root, "docs", "guarantees.md"), "utf8");
 
 for (const { name, file, find, replace, test: testFile } of mutations) {
   test(`mutation: ${name}`, () => {
@@ -13,11 +14,23 @@ for (const { name, file, find, replace, test: testFile } of mutations) {
     assert.equal(source.split(find).length - 1, 1, `"${find}" occurs once in ${file}`);
     assert.notEqual(find, replace);
     assert.ok(existsSync(join(root, testFile)), testFile);
-    const guarantees = readFileSync(join(root, "docs", "guarantees.md"), "utf8");
-    assert.ok(guarantees.includes(name), "docs/guarantees.md has it");
+    const rows = guarantees.split("\n").filter((line) => line.startsWith("|") && line.includes(name));
+    assert.ok(
+      rows.some((row) => row.includes(testFile)),
+      `a row of docs/guarantees.md has it with ${testFile}`,
+    );
   });
 }
 
 test("each mutation has a name of its own", () => {
   assert.equal(new Set(mutations.map(({ name }) => name)).size, mutations.length);
+});
+
+test("every test that docs/guarantees.md names is there", () => {
+  const named = [...guarantees.matchAll(/`((?:src|test)\/[\w./-]+\.test\.ts)`/g)].map(([, file = ""]) => file);
+  assert.ok(named.length > 20);
+  assert.deepEqual(
+    named.filter((file) => !existsSync(join(root, file))),
+    [],
+  );
 });

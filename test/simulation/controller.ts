@@ -73,6 +73,7 @@ export interface PushReport {
 }
 
 const suspectAgainMs = 5000;
+const inventoryMs = 20_000;
 
 /** One start of a controller. */
 export class SimulatedController {
@@ -107,7 +108,7 @@ export class SimulatedController {
     this.#creation = new RepositoryCreation(shared);
     this.#changes = new RepositoryChanges(shared);
     const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
-    const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
+    const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs, askMs: inventoryMs });
     const holder = `${process.name} ${clock.uuid()}`;
     const onAttempt = (done: boolean): void => membership.noteWrite(done);
     const lease = new LeaseKeeper({ store, clock, log, name: "repair", holder, leaseMs, onAttempt });

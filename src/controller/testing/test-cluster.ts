@@ -96,7 +96,7 @@ export class TestCluster {
 export async function until<T>(
   what: string,
   condition: () => T | false | undefined | Promise<T | false | undefined>,
-  limitMs = 5000,
+  limitMs = 20_000,
 ): Promise<T> {
   const endMs = performance.now() + limitMs;
   for (;;) {

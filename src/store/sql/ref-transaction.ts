@@ -36,7 +36,7 @@ export class RefTransaction {
     if (repository === undefined) return { kind: "repository-gone" };
     const earlier = await findLoggedPush(trx, repository.id, commit.pushId);
     if (earlier !== undefined) return outcomeAgain(commit, earlier);
-    const seenGeneration = Math.max(repository.ahead_generation, commit.seenGeneration ?? -1);
+    const seenGeneration = Math.max(repository.ahead_generation, commit.seenGeneration);
     if (seenGeneration > repository.generation) {
       await raiseAhead(trx, repository.id, repository.ahead_generation, seenGeneration);
       return { kind: "store-behind", generation: repository.generation, seenGeneration };
@@ -68,7 +68,7 @@ export class RefTransaction {
     // What was staged in a copy that is not there any more does not count.
     const staged = new Set(commit.stagedNodeIds);
     for (const { node_id, copy_number } of replicas) {
-      if ((commit.copies?.get(node_id) ?? copy_number) !== copy_number) staged.delete(node_id);
+      if ((commit.copies.get(node_id) ?? copy_number) !== copy_number) staged.delete(node_id);
     }
     const stagedReady = replicas.filter(({ state, node_id }) => state === "READY" && staged.has(node_id)).length;
     if (stagedReady < commit.writeQuorum) return { kind: "no-quorum", stagedReady, needed: commit.writeQuorum };

@@ -73,6 +73,8 @@ export function commitOf(
     atomic: false,
     changes,
     stagedNodeIds: ["n1", "n2", "n3"],
+    copies: new Map(),
+    seenGeneration: -1,
     writeQuorum: 2,
     committedMs: 2000,
     ...more,

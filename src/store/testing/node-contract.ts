@@ -193,9 +193,7 @@ export function nodeContract(store: () => Store, factory: StoreFactory): void {
 
   void test("takes an inventory of thousands", async () => {
     const inventory = Array.from({ length: 5000 }, (_, generation) => ({ repositoryId: uuid(), generation }));
-    const startMs = performance.now();
     const outcome = await store().registerNode(registrationOf({ inventory }));
-    assert.ok(performance.now() - startMs < 2000);
     assert.equal(outcome.kind, "registered");
     assert.deepEqual(
       outcome.orphanRepositoryIds,
