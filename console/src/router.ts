@@ -1,5 +1,7 @@
 /** Which address shows which page. Pages are loaded when they are first shown. */
 import { createRouter, createWebHistory } from "vue-router";
+import { prefetchRepositories } from "./data/queries.ts";
+import { searchOf } from "./repository-search.ts";
 
 declare module "vue-router" {
   interface RouteMeta {
@@ -17,6 +19,7 @@ export const router = createRouter({
       path: "/repositories",
       name: "repositories",
       component: () => import("./pages/RepositoriesPage.vue"),
+      beforeEnter: (to) => prefetchRepositories(searchOf(to.query)),
       meta: { title: "Repositories" },
     },
     {

@@ -25,6 +25,8 @@ async function commit(cluster: TestCluster, id: string, names: readonly string[]
     atomic: false,
     changes: names.map((name) => ({ name, oldOid: undefined, newOid: oid, peeled: undefined, fastForward: undefined })),
     stagedNodeIds: cluster.nodes.map((node) => node.id),
+    copies: new Map(),
+    seenGeneration: -1,
     writeQuorum: 2,
     committedMs: Date.now(),
     actor: "10.0.0.1",

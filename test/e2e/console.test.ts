@@ -173,12 +173,14 @@ describe("console", needs("Chromium", hasBrowser), () => {
   });
 
   test("no violation of accessibility on any page, in both themes, and nothing is wider than a phone", async () => {
+    await cluster.create("team/empty");
     const [node] = await cluster.nodes();
     const pages = [
       "/",
       "/repositories",
       "/repositories/team/keyboard",
       "/repositories/team/keyboard?view=settings",
+      "/repositories/team/empty",
       "/nodes",
       `/nodes/${node?.id ?? ""}`,
       "/work",

@@ -1,13 +1,16 @@
 /** What the pages ask for, by name. A key's first word is what live.ts invalidates by. */
-import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/vue-query";
+import { infiniteQueryOptions, keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/vue-query";
 import { computed, toValue, type MaybeRefOrGetter } from "vue";
-import { api, type RepositorySearch } from "./api.ts";
+import { api, type RepositoryPage, type RepositorySearch } from "./api.ts";
 import { connection } from "./connection.ts";
+import { queryClient } from "./query-client.ts";
 
 /** Only while no events arrive. */
 const pollMs = 5000;
 const metricsMs = 10_000;
 const pageRows = 100;
+/** Few, so that the first ones are there soon. */
+const repositoryRows = 50;
 export const eventRows = 50;
 
 const polling = computed(() => (connection.value === "live" ? false : pollMs));
@@ -51,15 +54,28 @@ export function useNodeReplicas(id: MaybeRefOrGetter<string>) {
   });
 }
 
-export function useRepositories(search: MaybeRefOrGetter<RepositorySearch>) {
-  return useInfiniteQuery({
-    queryKey: computed(() => ["repositories", toValue(search)]),
-    queryFn: ({ pageParam }) => api.repositories(toValue(search), pageParam, pageRows),
+function repositoriesQuery(search: RepositorySearch) {
+  return infiniteQueryOptions({
+    queryKey: ["repositories", search],
+    queryFn: ({ pageParam }) => api.repositories(search, pageParam, repositoryRows),
     initialPageParam: undefined as string | undefined,
-    getNextPageParam: (page) => page.next,
-    placeholderData: keepPreviousData,
-    refetchInterval: polling,
+    getNextPageParam: (page: RepositoryPage) => page.next,
   });
+}
+
+export function useRepositories(search: MaybeRefOrGetter<RepositorySearch>) {
+  return useInfiniteQuery(
+    computed(() => ({
+      ...repositoriesQuery(toValue(search)),
+      placeholderData: keepPreviousData,
+      refetchInterval: polling.value,
+    })),
+  );
+}
+
+/** Asked for while the page's own code is still on its way. */
+export function prefetchRepositories(search: RepositorySearch): void {
+  void queryClient.prefetchInfiniteQuery(repositoriesQuery(search));
 }
 
 export function useRepository(name: MaybeRefOrGetter<string>) {
