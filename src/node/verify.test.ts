@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { hashOfRefs, nodePaths, type CopiesResponse, type VerifyResult } from "../protocol/node-api.ts";
@@ -63,6 +63,19 @@ test("refs that differ, and those of another generation", async () => {
   git(node.replica(replica.id), ["update-ref", "-d", "refs/heads/b"]);
   assert.deepEqual(await verify(replica, false), { ...sound, refs: "differ" });
   assert.deepEqual(await verify(replica, false, 2), { ...sound, refs: "not-compared" });
+});
+
+test("a file in the place of a directory, a directory in the place of a file", async () => {
+  const file = await filled();
+  rmSync(node.replica(file.id), { recursive: true });
+  writeFileSync(node.replica(file.id), "");
+  const result = await verify(file);
+  assert.deepEqual(result.kind === "verified" && result.problems, ["the replica is no directory"]);
+  const directory = await filled();
+  rmSync(join(node.replica(directory.id), "gitmesh.json"));
+  mkdirSync(join(node.replica(directory.id), "gitmesh.json"));
+  const found = await verify(directory);
+  assert.deepEqual(found.kind === "verified" && found.problems, ["gitmesh.json is no file"]);
 });
 
 test("a record that is gone is no generation, whatever the process remembers", async () => {
