@@ -112,7 +112,10 @@ export function requireClusterSecret(setting: string): (request: FastifyRequest)
   return async (request) => {
     const given = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
     if (given === undefined || !isAcceptedSecret(setting, given)) {
-      throw new GitmeshError("unauthenticated", "this address is for the servers of the cluster");
+      throw new GitmeshError(
+        "unauthenticated",
+        "this address is for the servers of the cluster, and the cluster secret is missing or wrong",
+      );
     }
   };
 }

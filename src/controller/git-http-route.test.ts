@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { test, type TestContext } from "node:test";
 import { gzipSync } from "node:zlib";
-import { flushPkt, pktLine } from "../protocol/pkt-line.ts";
+import { flushPkt, pktLine, sideBand } from "../protocol/pkt-line.ts";
+import { verificationAsked } from "../store/verification.ts";
 import { parseGitUrl } from "./git-http-route.ts";
+import type { FakeNode } from "./testing/fake-node.ts";
 import { secret, TestCluster, until } from "./testing/test-cluster.ts";
 
 const uploadPack = "application/x-git-upload-pack-request";
@@ -213,6 +215,31 @@ test("what nodes call is closed without the cluster secret", async (t) => {
   assert.equal((await cluster.node(0).register(cluster.url, "a wrong secret for it")).status, 401);
   assert.equal((await cluster.node(0).heartbeat(cluster.url, "a wrong secret for it")).status, 401);
   assert.equal((await cluster.node(0).heartbeat(cluster.url, secret)).status, 200);
+});
+
+test("a replica that finds out that it cannot read its objects is passed over, also after words of progress", async (t) => {
+  const { cluster, post } = await withRepository(t);
+  const packfile = pktLine("packfile\n");
+  const good = Buffer.concat([packfile, sideBand(2, "Counting"), sideBand(1, "PACK..."), flushPkt]);
+  const words = "aborting due to possible repository corruption on the remote side.";
+  const broken = Buffer.concat([packfile, sideBand(2, "error: packfile claims"), sideBand(3, words)]);
+  const asked: FakeNode[] = [];
+  for (const node of cluster.nodes) {
+    node.behaviours.set("/git-upload-pack", (_call, response) => {
+      asked.push(node);
+      response.writeHead(200);
+      // In pieces, as it comes.
+      const answer = asked.length < 3 ? broken : good;
+      response.write(answer.subarray(0, 20), () => response.end(answer.subarray(20)));
+    });
+  }
+  assert.deepEqual(Buffer.from(await (await post(fetchRequest, v2)).arrayBuffer()), good);
+  assert.equal(new Set(asked).size, 3);
+  const found = await cluster.store.findRepository("test");
+  const suspected = found?.replicas.filter(({ verifiedMs }) => verifiedMs === verificationAsked).length ?? 0;
+  assert.ok(suspected > 0 || asked.some((node) => node.callsTo("/_verify").length > 0), "they are to be verified");
+  for (const node of cluster.nodes) node.behaviours.set("/git-upload-pack", (_call, response) => response.end(broken));
+  assert.match(await (await post(fetchRequest, v2)).text(), /possible repository corruption/, "when none can");
 });
 
 test("beyond the limits a client is told that it is busy: before it uploads, and in git's words afterwards", async (t) => {

@@ -13,6 +13,7 @@ import { parseGitProtocol, uploadPackAdvertisement, uploadPackAdvertisementV2 } 
 import { lsRefsResponse, parseV2Request } from "../protocol/ls-refs.ts";
 import { flushPkt, pktLine, PktReader } from "../protocol/pkt-line.ts";
 import type { Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
+import { readBeginning } from "./fetch-beginning.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
@@ -176,14 +177,15 @@ export class UploadPack {
         membership.reportFailure(target.nodeId, error);
       });
       answer.body.on("close", release);
-      await firstByte(answer.body);
-      const head = answer.body.read() as Buffer | null;
-      if (head !== null) {
-        if (isObjectsRefusal(head)) throw new ObjectsRefused(head);
-        answer.body.unshift(head);
+      const { bytes, kind } = await readBeginning(answer.body, this.#deps.clock);
+      if (kind !== "good") {
+        answer.body.destroy();
+        throw new ObjectsRefused(bytes);
       }
       begun = true;
       membership.reportSuccess(target.nodeId);
+      if (answer.body.readableEnded) return Readable.from([bytes]);
+      if (bytes.length > 0) answer.body.unshift(bytes);
       return answer.body;
     } catch (error) {
       release();
@@ -221,37 +223,17 @@ export class UploadPack {
   }
 }
 
-/** A replica says that it does not have a wanted object: it is nobody's fault unless another has it. */
+/** A replica says that it does not have a wanted object, or cannot read one: it is nobody's fault unless another can. */
 class ObjectsRefused extends Error {
   readonly answer: Buffer;
 
   constructor(answer: Buffer) {
-    super("not our ref");
+    super("it does not have what is wanted");
     this.answer = answer;
   }
-}
-
-/** As upload-pack.c says it, in a packet with four digits of length in front. */
-function isObjectsRefusal(head: Buffer): boolean {
-  return head.subarray(4, 64).toString("latin1").startsWith("ERR upload-pack: not our ref");
 }
 
 /** A fatal error as git clients of protocol v2 show it: "remote error: ...". */
 function errorPkt(sentence: string): Buffer {
   return Buffer.concat([pktLine(`ERR ${sentence}\n`), flushPkt]);
-}
-
-/** Resolves when the stream has data or ends; rejects when it fails before. Takes nothing out of it. */
-function firstByte(stream: Readable): Promise<void> {
-  if (stream.readableLength > 0 || stream.readableEnded) return Promise.resolve();
-  return new Promise((resolve, reject) => {
-    const settle = (error?: Error): void => {
-      stream.off("readable", ready).off("end", ready).off("error", settle).off("close", closed);
-      if (error === undefined) resolve();
-      else reject(error);
-    };
-    const ready = (): void => settle();
-    const closed = (): void => settle(new Error("the answer broke off before its first byte"));
-    stream.on("readable", ready).on("end", ready).on("error", settle).on("close", closed);
-  });
 }

@@ -12,7 +12,7 @@ import { missingForChaos } from "./requirements.ts";
 const minutes = 1.2;
 const seed = 1;
 const limitMs = 12 * 60_000;
-const kindsLeast = 8;
+const kindsLeast = 3;
 
 const missing = [...missingForChaos(), ...(availableEngines().includes("mariadb") ? [] : ["MariaDB"])];
 

@@ -143,12 +143,17 @@ function damage(kind: string, harm: (stage: Stage, gitDirectory: string) => stri
       const found = await stage.replicas.onNode(node);
       const chosen = stage.random.shuffled(found).find(({ directory }) => existsSync(directory));
       if (chosen === undefined) return false;
+      const isOver = stage.replicas.noteDamage(chosen.name);
       const what = harm(stage, chosen.directory);
-      if (what === undefined) return false;
+      if (what === undefined) {
+        isOver();
+        return false;
+      }
       stage.say(`${what} in ${chosen.name} on ${node} (${chosen.directory})`);
       await stage.hold(1000, 6000);
       await stage.replicas.waitSound(chosen.name, stage.end, healedLimitMs);
       stage.say(`${chosen.name} is sound again`);
+      isOver();
       return true;
     },
   };

@@ -19,6 +19,8 @@ export interface GitClientOptions {
   readonly url: (repository: string) => string;
   /** Takes a read that failed for another reason than that nobody answered. */
   readonly onBrokenRead: (detail: string) => void;
+  /** A replica of it is damaged just now: a read may fail when it finds the damage. */
+  readonly isDamaged: (repository: string) => boolean;
 }
 
 const clientLimitMs = 30_000;
@@ -131,11 +133,14 @@ export class GitClient {
     repository: string,
     { kind, script, prefix }: { kind: string; script: string; prefix: string },
   ): Promise<ReadonlyMap<string, string> | undefined> {
+    const wasDamaged = this.#options.isDamaged(repository);
     const invoked = nowMs();
     const { code, stdout, stderr } = await terminal.run(script, { limitMs: cloneLimitMs });
     const returned = nowMs();
     if (code !== 0) {
-      const broken = !unavailable.test(stderr);
+      const foundDamage = /possible repository corruption/.test(stderr);
+      const excused = foundDamage && (wasDamaged || this.#options.isDamaged(repository));
+      const broken = !unavailable.test(stderr) && !excused;
       this.#options.history.count(kind, broken ? "broken" : "failed");
       if (broken) this.#options.onBrokenRead(`${this.name}: ${kind} of ${repository}: ${stderr.trim()}`);
       return undefined;

@@ -26,6 +26,7 @@ const askAgainMs = 10_000;
 
 export class Replicas {
   readonly #options: ReplicasOptions;
+  readonly #damaged = new Set<string>();
   /** Why they were not whole when this was last asked. */
   lastTrouble = "";
 
@@ -115,6 +116,16 @@ export class Replicas {
       },
       { what: `${name} to be healed`, limitMs: Number.MAX_SAFE_INTEGER },
     ).then(({ sound, trouble }) => assert.ok(sound, `${name} was not healed: ${trouble?.join("; ")}`));
+  }
+
+  /** Until the returned function is called, a replica of this repository is damaged. */
+  noteDamage(name: string): () => void {
+    this.#damaged.add(name);
+    return () => this.#damaged.delete(name);
+  }
+
+  isDamaged(name: string): boolean {
+    return this.#damaged.has(name);
   }
 
   async #troubleOf(name: string): Promise<string[]> {

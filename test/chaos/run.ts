@@ -91,6 +91,7 @@ class Chaos {
   #database: TestDatabase | undefined;
   #network: Network | undefined;
   #servers: ChaosServers | undefined;
+  #replicas: Replicas | undefined;
 
   constructor(options: ChaosOptions, directory: string, violate: (detail: string) => void) {
     this.#options = options;
@@ -125,6 +126,7 @@ class Chaos {
     for (const name of servers.names) await servers.waitReady(name, startLimitMs);
     const terminal = new Terminal(join(this.#directory, "checks"));
     const replicas = new Replicas({ servers, network, terminal, wanted: replicasWanted });
+    this.#replicas = replicas;
     const workload = this.#workload(network);
     await workload.start();
     const faults = this.#faults();
@@ -235,6 +237,7 @@ class Chaos {
       history: this.#history,
       url: (repository) => `${network.outsideUrl(random.pick(controllers))}/git/${repository}.git`,
       onBrokenRead: this.#violate,
+      isDamaged: (repository) => this.#replicas?.isDamaged(repository) === true,
     });
   }
 
