@@ -58,7 +58,17 @@ async function runFsck(git: Git, directory: string, signal: AbortSignal): Promis
 }
 
 function isDamage(line: string): boolean {
-  return line !== "" && !isOddContent(line) && !isNotice(line);
+  return line !== "" && !isOddContent(line) && !isNotice(line) && !isBuiltIn(line);
+}
+
+/** The empty tree, by SHA-1 and SHA-256: git has it without a file, so that a pack may come without it. */
+const emptyTrees = [
+  "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+  "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+];
+
+function isBuiltIn(line: string): boolean {
+  return emptyTrees.some((oid) => line === `missing tree ${oid}`);
 }
 
 /** As in "error in commit 1234...: badTimezone: ...": the object is whole, and was made like that. */
