@@ -16,13 +16,15 @@ import { NodeCallError } from "./node-call-error.ts";
 import { refuseAll, tipsToStage, withStagedTips, type Admitted } from "./push-commands.ts";
 import type { WriteTarget } from "./router.ts";
 import { stagePack, type ReplicaStageResult, type StagedPack } from "./staging.ts";
-import { agrees, judgeStaging, type StagingVerdict } from "./staging-outcome.ts";
+import { agrees, judgeStaging, lackingReplicas, type StagingVerdict } from "./staging-outcome.ts";
 
 /** A refused upload is read on this far, so that the client reads the report rather than a broken connection. */
 const drainBytesMax = 64 * 1024 * 1024;
 
 /** A replica that was verified within this time is not verified again on suspicion. */
 const suspectAgainMs = 600_000;
+/** The same where a push is refused: nobody can work until it is found out which replica is right. */
+const refusedAgainMs = 10_000;
 
 export interface PushStagingDependencies {
   readonly store: Store;
@@ -87,6 +89,7 @@ export class PushStaging {
     this.#report(staged, log);
     if (staged.tooLarge || staged.givenUp) await drain(push.pack());
     const verdict = judgeStaging(targets, { ...staged, results: this.#judgeBusy(staged.results) }, push.writeQuorum);
+    this.#suspectLacking(push, staged, verdict, log);
     if (verdict.kind === "refused") {
       // The parents that a shallow clone does not have are the usual reason, and the one that a person can act on.
       if (admitted.fromShallow && verdict.unpack.startsWith("did not receive expected object")) {
@@ -198,8 +201,6 @@ export class PushStaging {
     const cancel = clock.timer(settings.applyMs, () => {
       abort.abort(new NodeCallError(`did not fetch within ${settings.applyMs} ms`, { unreachable: false }));
     });
-    // A complete one should have been able to: it may have lost something.
-    for (const { nodeId, ready } of others) if (ready) this.#suspect(push.repository.id, nodeId, log);
     const helped = await Promise.all(
       others.map(async ({ nodeId, url }) => {
         try {
@@ -217,11 +218,25 @@ export class PushStaging {
     return helped.flat();
   }
 
-  #suspect(repositoryId: string, nodeId: string, log: Logger): void {
+  /** A complete replica can do with a pack what another one can: it may have lost something, also where most have. */
+  #suspectLacking(
+    { repository, targets }: PushToStage,
+    staged: StagedPack,
+    verdict: StagingVerdict,
+    log: Logger,
+  ): void {
+    const isRefused = verdict.kind === "refused" || !agrees(verdict.tips);
+    const suspected = lackingReplicas(targets, staged);
+    for (const nodeId of suspected) {
+      this.#suspect(repository.id, nodeId, isRefused ? refusedAgainMs : suspectAgainMs, log);
+    }
+  }
+
+  #suspect(repositoryId: string, nodeId: string, againMs: number, log: Logger): void {
     const { store, clock } = this.#deps;
     const nowMs = clock.nowMs();
     store
-      .requestVerification(nodeId, [repositoryId], { sinceMs: nowMs - suspectAgainMs, nowMs })
+      .requestVerification(nodeId, [repositoryId], { sinceMs: nowMs - againMs, nowMs })
       .catch((error: unknown) => log.warn({ nodeId, err: error }, "could not ask for a verification"));
   }
 }

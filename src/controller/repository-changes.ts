@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import { isComplete } from "../store/replica.ts";
 import type { Replica, Repository, RepositoryPatch, RepositoryWithReplicas, Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
@@ -59,12 +60,17 @@ export class RepositoryChanges {
 
   /**
    * A replica's copy is to be moved aside and filled anew from the others, also a QUARANTINED one. Throws
-   * "no-ready-replica" when no other is READY, "replica-not-found" when the node has none.
+   * "no-ready-replica" when no other is READY on a live node, "replica-not-found" when the node has none.
    */
   async rebuild({ repository, replicas }: RepositoryWithReplicas, nodeId: string): Promise<RepositoryWithReplicas> {
-    const { store, clock, log } = this.#deps;
+    const { store, membership, clock, log } = this.#deps;
     const options = { byHand: true };
     const replica = replicas.find((candidate) => candidate.nodeId === nodeId);
+    const others = replicas.filter((other) => other.nodeId !== nodeId && isComplete(other));
+    // Taken out of service, it would serve nobody until another returns.
+    if (replica !== undefined && others.length > 0 && !others.some((other) => membership.get(other.nodeId)?.alive)) {
+      throw new GitmeshError("no-ready-replica", "no other complete replica can be reached to fill it from");
+    }
     const outcome =
       replica === undefined ? "gone" : await store.markDamaged(replica, "to be filled anew", clock.nowMs(), options);
     if (outcome === "gone") throw new GitmeshError("replica-not-found", "it has no replica on that repository server");

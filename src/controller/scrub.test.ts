@@ -141,6 +141,26 @@ test("a damaged copy is not touched while no other can be reached, and filled wh
   });
 });
 
+test("the only complete copy that can be reached is not given up for a rebuild", async (t) => {
+  const { cluster, view, first, second } = await start(t);
+  await cluster.kill(second);
+  await until("the other is dead", async () => {
+    const { nodes } = (await (await cluster.call("GET", "/api/cluster")).json()) as { nodes: { dead: number } };
+    return nodes.dead === 1;
+  });
+  const rebuild = () => cluster.call("POST", `/api/repos/test/_rebuild?node=${encodeURIComponent(first.id)}`);
+  const answer = await rebuild();
+  assert.equal(answer.status, 503);
+  assert.equal(((await answer.json()) as { code: string }).code, "no-ready-replica");
+  assert.equal((await replicaOn(cluster, view.id, first)).state, "READY");
+  await cluster.revive(second);
+  await until("it is filled anew", async () => {
+    const { status } = await rebuild();
+    return status === 202;
+  });
+  await until("it is filled anew", () => first.callsTo("/_retire").length > 0);
+});
+
 test("the only complete copy stays READY, with the reason", async (t) => {
   const { cluster, view, first } = await start(t, {}, 1);
   answers(first, { problems: ["missing blob"] });

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { TipResult } from "../protocol/node-api.ts";
 import type { WriteTarget } from "./router.ts";
 import type { ReplicaStageResult, StagedPack } from "./staging.ts";
-import { judgeStaging } from "./staging-outcome.ts";
+import { judgeStaging, lackingReplicas } from "./staging-outcome.ts";
 
 const commit: TipResult = { type: "commit" };
 const missing: TipResult = { type: "missing" };
@@ -112,5 +112,37 @@ for (const row of table) {
     } else {
       assert.deepEqual(verdict, { kind: "refused", unpack: row.unpack, refusal: "unpacker error" });
     }
+  });
+}
+
+const lacking = [
+  { name: "nobody", targets: three, staged: staged(ok(), ok(), ok()), found: [] },
+  { name: "nobody, of a bad pack", targets: three, staged: staged(bad, bad, gone), found: [] },
+  {
+    name: "nobody, of a tip that none has",
+    targets: three,
+    staged: staged(ok([missing]), ok([missing]), bad),
+    found: [],
+  },
+  { name: "one", targets: three, staged: staged(bad, ok(), ok()), found: ["n1"] },
+  { name: "most find it bad", targets: three, staged: staged(bad, ok(), bad), found: ["n1", "n3"] },
+  { name: "most miss it", targets: three, staged: staged(ok([missing]), ok(), ok([missing])), found: ["n1", "n3"] },
+  {
+    name: "each misses what the other has",
+    targets: three,
+    staged: staged(ok([commit, missing]), ok([missing, commit]), gone),
+    found: ["n1", "n2"],
+  },
+  {
+    name: "not a PREPARING one, nor by what it has",
+    targets: targets(true, false, false),
+    staged: staged(ok([missing]), ok(), bad),
+    found: [],
+  },
+];
+
+for (const row of lacking) {
+  test(`lacking what another complete replica has: ${row.name}`, () => {
+    assert.deepEqual(lackingReplicas(row.targets, row.staged), row.found);
   });
 }

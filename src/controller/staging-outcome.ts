@@ -61,6 +61,25 @@ export function agrees(tips: readonly TipResult[]): boolean {
   return tips.every(({ type }) => type !== "missing");
 }
 
+/** Nodes of the READY replicas that lack what another READY one has: they found a pack bad, or tips missing, that it has not. */
+export function lackingReplicas(targets: readonly WriteTarget[], staged: StagedPack): readonly string[] {
+  const ready = targets.filter((target) => target.ready).map(({ nodeId }) => nodeId);
+  const tipsOf = (nodeId: string): readonly TipResult[] | undefined => {
+    const result = staged.results.get(nodeId);
+    return result?.kind === "staged" ? result.tips : undefined;
+  };
+  const found = ready.flatMap((nodeId) => tipsOf(nodeId) ?? []);
+  // Where nobody could use the pack, it is the client's affair.
+  if (found.every(({ type }) => type === "missing")) return [];
+  const isFound = (index: number): boolean =>
+    ready.some((nodeId) => (tipsOf(nodeId)?.[index]?.type ?? "missing") !== "missing");
+  return ready.filter(
+    (nodeId) =>
+      staged.results.get(nodeId)?.kind === "bad-pack" ||
+      tipsOf(nodeId)?.some(({ type }, index) => type === "missing" && isFound(index)) === true,
+  );
+}
+
 /** Replicas agree when the same tips are missing on them. */
 function missingKey(result: Staged): string {
   return result.tips.map((tip) => (tip.type === "missing" ? "0" : "1")).join("");

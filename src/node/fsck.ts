@@ -1,4 +1,6 @@
 /** `git fsck` of a replica: whether every object that its refs reach is there and is what its name says. */
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { GitmeshError } from "../base/errors.ts";
 import type { Git } from "./git.ts";
 
@@ -10,9 +12,23 @@ const problemCharactersMax = 300;
  * or file mode, which git calls errors too) is no damage. Throws GitmeshError "git-failed" when git was killed.
  */
 export async function fsck(git: Git, directory: string, signal: AbortSignal): Promise<string[]> {
+  const misplaced = await misplacedFiles(directory);
+  if (misplaced.length > 0) return misplaced;
   const problems = await runFsck(git, directory, signal);
   // Pushes go on meanwhile: only what is found twice is damage.
   return problems.length === 0 ? [] : runFsck(git, directory, signal);
+}
+
+/** Files and directories in each other's place, which git cannot be run on, or which could never be written again. */
+async function misplacedFiles(directory: string): Promise<string[]> {
+  const found = await stat(directory).catch(() => undefined);
+  if (found?.isDirectory() === false) return ["the replica is no directory"];
+  const problems: string[] = [];
+  for (const name of ["HEAD", "config", "gitmesh.json"]) {
+    const file = await stat(join(directory, name)).catch(() => undefined);
+    if (file?.isFile() === false) problems.push(`${name} is no file`);
+  }
+  return problems;
 }
 
 /** Every line is looked at as it comes: a client can make git say any amount about odd content, which must hide nothing. */
@@ -42,7 +58,17 @@ async function runFsck(git: Git, directory: string, signal: AbortSignal): Promis
 }
 
 function isDamage(line: string): boolean {
-  return line !== "" && !isOddContent(line) && !isNotice(line);
+  return line !== "" && !isOddContent(line) && !isNotice(line) && !isBuiltIn(line);
+}
+
+/** The empty tree, by SHA-1 and SHA-256: git has it without a file, so that a pack may come without it. */
+const emptyTrees = [
+  "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+  "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+];
+
+function isBuiltIn(line: string): boolean {
+  return emptyTrees.some((oid) => line === `missing tree ${oid}`);
 }
 
 /** As in "error in commit 1234...: badTimezone: ...": the object is whole, and was made like that. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { hashOfRefs, nodePaths, type CopiesResponse, type VerifyResult } from "../protocol/node-api.ts";
@@ -65,6 +65,19 @@ test("refs that differ, and those of another generation", async () => {
   assert.deepEqual(await verify(replica, false, 2), { ...sound, refs: "not-compared" });
 });
 
+test("a file in the place of a directory, a directory in the place of a file", async () => {
+  const file = await filled();
+  rmSync(node.replica(file.id), { recursive: true });
+  writeFileSync(node.replica(file.id), "");
+  const result = await verify(file);
+  assert.deepEqual(result.kind === "verified" && result.problems, ["the replica is no directory"]);
+  const directory = await filled();
+  rmSync(join(node.replica(directory.id), "gitmesh.json"));
+  mkdirSync(join(node.replica(directory.id), "gitmesh.json"));
+  const found = await verify(directory);
+  assert.deepEqual(found.kind === "verified" && found.problems, ["gitmesh.json is no file"]);
+});
+
 test("a record that is gone is no generation, whatever the process remembers", async () => {
   const replica = await filled();
   rmSync(join(node.replica(replica.id), "gitmesh.json"));
@@ -104,19 +117,13 @@ test("what was pushed with an odd date is no damage", async () => {
 
 test("any amount of oddness hides no damage, and is none", async () => {
   const replica = await filled();
-  const tree = source.text("rev-parse", "HEAD^{tree}");
-  // More than any bound on what is kept of git's words.
-  const odd = Array.from({ length: 300 }, (_, index) =>
-    source.object(
-      "commit",
-      `tree ${tree}
-author A <a@b> 1 +12345
-committer A <a@b> 1 +12345
-
-odd ${index}
-`,
-    ),
-  );
+  // More than any bound on what is kept of git's words; without the empty tree, which git has by itself.
+  const commits = Array.from({ length: 300 }, (_, index) => {
+    const message = `odd ${index}`;
+    return `commit refs/odd/${index}\ncommitter A <a@b> 1 +12345\ndata ${message.length}\n${message}\n`;
+  });
+  git(source.directory, ["fast-import", "--quiet", "--date-format=raw-permissive"], commits.join(""));
+  const odd = source.text("for-each-ref", "--format=%(objectname)", "refs/odd/").split("\n");
   assert.equal((await node.stage(replica.id, source.packOf(...odd), ...odd)).kind, "staged");
   const refs = odd.map((oid): [string, string] => [`refs/heads/odd/${oid}`, oid]);
   assert.equal((await node.apply(replica.id, 1, 2, refs)).status, 200);

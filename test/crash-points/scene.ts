@@ -80,7 +80,7 @@ export class Scene {
   /** The nodes that the store places replicas on. */
   async nodes(): Promise<string[]> {
     const urls = new Set((await this.view()).nodes.map(({ url }) => url));
-    return [...this.cluster.nodeNames(), "node-4"].filter((node) => urls.has(this.cluster.nodeUrl(node)));
+    return [...new Set([...this.cluster.nodeNames(), "node-4"])].filter((node) => urls.has(this.cluster.nodeUrl(node)));
   }
 
   /**

@@ -1,7 +1,7 @@
 /** The SQLite store: locked by another program, on a full disk, on a disk that is read-only when the controller starts. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, before, test } from "node:test";
@@ -95,6 +95,21 @@ test("SQLite on a full disk: writes are refused, reads go on, room makes all wel
   await assertWritesRefused();
   await work.ok("git clone -q $GIT/test.git ../full");
   rmSync(filler);
+  await assertAllWell();
+});
+
+test("SQLite's files are moved away while they are used: nothing is acknowledged that would be lost with them", async () => {
+  const store = join(disk.path, "store");
+  renameSync(store, `${store}-away`);
+  mkdirSync(store);
+  await work.ok("git commit -q --allow-empty -m refused");
+  const pushed = await work.fails("git push $GIT/test.git HEAD", { limitMs: answerLimitMs });
+  assert.match(pushed, /the metadata store does not answer; try again shortly/);
+  assert.equal((await callApi(`${cluster.url}/api/repos/no`, "POST")).status, 503);
+  assert.equal((await callApi(`${cluster.url}/api/repos/test`, "GET")).status, 503);
+  assert.deepEqual(readdirSync(store), [], "no other database is begun");
+  rmdirSync(store);
+  renameSync(`${store}-away`, store);
   await assertAllWell();
 });
 

@@ -165,3 +165,36 @@ test("nothing to repair is said so, and no repository is at risk", async () => {
   assert.match(stdout, /complete replicas/);
   assert.equal((await cluster.cli("cluster", "dataloss")).code, 0);
 });
+
+test("most replicas lost their packs: a push that is refused for it has them verified and filled anew", async () => {
+  await history("most-lost");
+  const terminal = cluster.terminal();
+  await terminal.ok(
+    `git clone -q $GIT/most-lost.git work && cd work && date > new && git add new && git commit -qm new`,
+  );
+  for (const directory of [await directoryOn("node-1", "most-lost"), await directoryOn("node-2", "most-lost")]) {
+    const packs = join(directory, "objects", "pack");
+    for (const file of readdirSync(packs)) rmSync(join(packs, file));
+  }
+  assert.match(await terminal.fails(`git -C work push $GIT/most-lost.git HEAD:refs/heads/new`), /rejected/);
+  // What was verified a moment ago is not verified again at once.
+  await waitFor(
+    async () => (await terminal.run(`git -C work push $GIT/most-lost.git HEAD:refs/heads/new`)).code === 0,
+    {
+      what: "the push to be taken",
+      limitMs: 90_000,
+    },
+  );
+  await cluster.waitReady("most-lost", 3, 90_000);
+  await assertReplicas(cluster, "most-lost", { commits: [await terminal.ok("git -C work rev-parse HEAD")] });
+});
+
+test("a replica that became a file is found and filled anew", async () => {
+  await history("file");
+  const directory = await directoryOn("node-2", "file");
+  rmSync(directory, { recursive: true });
+  writeFileSync(directory, "");
+  assert.equal((await verify("file")).code, 1);
+  await cluster.waitReady("file");
+  await assertReplicas(cluster, "file", {});
+});

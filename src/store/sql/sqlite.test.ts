@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { sql } from "kysely";
 import { systemClock } from "../../base/clock.ts";
 import { SessionPool } from "./pool.ts";
 import { ConnectionLostError, type Session } from "./session.ts";
-import { kyselyOver } from "./sqlite.ts";
+import { kyselyOver, openSqlite } from "./sqlite.ts";
 
 const limits = { sessionsMax: 2, waitingMax: 10, acquireMs: 2000, statementMs: 2000, slowMs: 2000 };
 
@@ -54,3 +57,28 @@ test("a slow read holds up no other", async () => {
   slow.resolve();
   await first;
 });
+
+for (const lost of ["", "-wal"]) {
+  test(`nothing is committed to a file that is not there any more: ${lost === "" ? "the database" : lost}`, async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), "gitmesh-sqlite-"));
+    const file = join(directory, "store.sqlite");
+    const engine = openSqlite(file, limits, systemClock);
+    t.after(async () => {
+      await Promise.all(engine.pools.map((pool) => pool.destroy()));
+      rmSync(directory, { recursive: true });
+    });
+    await sql`create table things (x)`.execute(engine.writer);
+    await sql`select x from things`.execute(engine.reader);
+    renameSync(file + lost, join(directory, "elsewhere"));
+    await assert.rejects(sql`insert into things values (1)`.execute(engine.writer), ConnectionLostError);
+    await assert.rejects(sql`select x from things`.execute(engine.reader), ConnectionLostError);
+    await assert.rejects(sql`begin immediate`.execute(engine.writer), ConnectionLostError);
+    assert.ok(!existsSync(file + lost), "made anew");
+    writeFileSync(file + lost, "");
+    await assert.rejects(sql`insert into things values (1)`.execute(engine.writer), /deleted or replaced/);
+    // Back in its place it is the same file.
+    renameSync(join(directory, "elsewhere"), file + lost);
+    await sql`insert into things values (1)`.execute(engine.writer);
+    assert.equal((await sql`select x from things`.execute(engine.reader)).rows.length, 1);
+  });
+}

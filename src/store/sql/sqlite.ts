@@ -3,6 +3,7 @@
  * does not hold up a push. Calls are synchronous, so a lock held by another connection of this process must never be
  * waited for inside SQLite: `busyMs` is short and database.ts tries again after giving way to the event loop.
  */
+import { statSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from "kysely";
@@ -25,10 +26,11 @@ const readersMax = 4;
 /** Opens the file, making its directory. Throws "store-unavailable" when it cannot. */
 export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engine {
   const memory = file === ":memory:";
+  const place = memory ? undefined : new FilePlace(file);
   let first: Session | undefined;
   try {
     if (!memory) makeDirectoryDurably(path.dirname(path.resolve(file)));
-    const session = new SqliteSession(file, false);
+    const session = new SqliteSession(file, false, place);
     session.refuseReadOnly();
     first = session;
   } catch (error) {
@@ -37,12 +39,12 @@ export function openSqlite(file: string, limits: PoolLimits, clock: Clock): Engi
     });
   }
   const openWriter = async (): Promise<Session> => {
-    const session = first ?? (memory ? undefined : new SqliteSession(file, false));
+    const session = first ?? (memory ? undefined : new SqliteSession(file, false, place));
     first = undefined;
     if (session === undefined) throw new ConnectionLostError("the database in memory is gone");
     return session;
   };
-  const openReader = async (): Promise<Session> => new SqliteSession(file, true);
+  const openReader = async (): Promise<Session> => new SqliteSession(file, true, place);
   const writers = new SessionPool(openWriter, { ...limits, sessionsMax: 1 }, clock);
   const readers = memory ? writers : new SessionPool(openReader, { ...limits, sessionsMax: readersMax }, clock);
   return sqliteEngine(writers, readers);
@@ -88,17 +90,59 @@ class PooledSqliteAdapter extends SqliteAdapter {
   }
 }
 
+/**
+ * Whether the path is still the file that this process opened first. SQLite itself goes on with a file that was deleted or
+ * exchanged under it, and all that is committed to it is gone with the process.
+ */
+class FilePlace {
+  readonly #file: string;
+  #opened: string | undefined;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  /** Throws ConnectionLostError when another file, or none, is there by now. */
+  check(): void {
+    if (this.#opened === undefined || fileAt(this.#file) === this.#opened) return;
+    throw new ConnectionLostError(`${this.#file} was deleted or replaced while it was in use`);
+  }
+
+  opened(): void {
+    this.#opened ??= fileAt(this.#file);
+  }
+}
+
+/** Which file a path leads to; undefined where there is none. */
+function fileAt(file: string): string | undefined {
+  try {
+    const found = statSync(file, { throwIfNoEntry: false });
+    return found === undefined ? undefined : `${found.dev} ${found.ino}`;
+  } catch (error) {
+    throw new ConnectionLostError(`${file} cannot be looked at: ${messageOf(error)}`);
+  }
+}
+
 class SqliteSession implements Session {
   readonly #database: DatabaseSync;
+  readonly #place: FilePlace | undefined;
+  readonly #log: string;
+  /** The write-ahead log that this session began with: it lives at least as long as the session. */
+  #openedLog: string | undefined;
   /** Compiled statements by text, least recently used first. */
   readonly #statements = new Map<string, StatementSync>();
 
-  constructor(file: string, readsOnly: boolean) {
+  constructor(file: string, readsOnly: boolean, place: FilePlace | undefined) {
+    // Opening would make a new file.
+    place?.check();
+    this.#place = place;
+    this.#log = `${file}-wal`;
     this.#database = new DatabaseSync(file, { timeout: openBusyMs, enableForeignKeyConstraints: true });
     try {
       this.#database.exec("pragma journal_mode = wal; pragma synchronous = full;");
       if (readsOnly) this.#database.exec("pragma query_only = 1");
       this.#database.exec(`pragma busy_timeout = ${busyMs}`);
+      place?.opened();
     } catch (error) {
       this.#database.close();
       throw error;
@@ -110,6 +154,7 @@ class SqliteSession implements Session {
   }
 
   async execute(sql: string, parameters: readonly unknown[]): Promise<SessionResult> {
+    if (!this.#database.isTransaction) this.#checkFiles();
     const statement = this.#prepare(sql);
     // What Kysely hands over was typed against the schema: strings, numbers, null and bytes.
     const values = parameters as readonly SQLInputValue[];
@@ -132,6 +177,16 @@ class SqliteSession implements Session {
   close(): void {
     this.#statements.clear();
     if (this.#database.isOpen) this.#database.close();
+  }
+
+  /** Throws ConnectionLostError when what would be written is in no file that anybody opens again. */
+  #checkFiles(): void {
+    if (this.#place === undefined) return;
+    this.#place.check();
+    const log = fileAt(this.#log);
+    this.#openedLog ??= log;
+    if (this.#openedLog === log) return;
+    throw new ConnectionLostError(`${this.#log} was deleted or replaced while it was in use`);
   }
 
   #prepare(sql: string): StatementSync {
