@@ -1,6 +1,6 @@
 /**
- * Steps of the repair, and verifications, as people see them, through whichever controller: those that take a moment or fail are written
- * to the store, with their progress, at most once a second.
+ * Steps of the repair, and verifications, as people see them, through whichever controller: those that take a moment or
+ * fail are written to the store, with their progress, at most once a second.
  */
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
