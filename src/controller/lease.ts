@@ -1,7 +1,8 @@
 /**
- * Holds the store's lease for background work, which one controller has as a rule. No wall clocks are compared: another's lease is taken when the store's record of it has not changed for its whole time, by our own
- * monotonic clock. What is done under it is safe to be done twice all the same; the lease saves work, correctness does
- * not rest on it.
+ * Holds the store's lease for background work, which one controller has as a rule. No wall clocks are compared:
+ * another's lease is taken when the store's record of it has not changed for its whole time, by our own monotonic
+ * clock. What is done under it is safe to be done twice all the same; the lease saves work, correctness does not rest
+ * on it.
  */
 import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";

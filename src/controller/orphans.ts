@@ -1,7 +1,8 @@
 /**
  * Copies on nodes' disks that the store does not place there, as the nodes told when they registered with this
- * controller, or when they were asked (node-inventory.ts). A copy whose repository has all its wanted replicas READY elsewhere is surplus and is moved aside; one
- * of a repository that the store does not know is left alone for a person (the store may be the one that is wrong).
+ * controller, or when they were asked (node-inventory.ts). A copy whose repository has all its wanted replicas READY
+ * elsewhere is surplus and is moved aside; one of a repository that the store does not know is left alone for a person
+ * (the store may be the one that is wrong).
  *
  * The list is in memory: after a controller's end, a node's next registration brings it back.
  */
