@@ -41,6 +41,11 @@ export class NodeInventory {
     this.#deps = deps;
   }
 
+  /** This node may have missed a change: it is compared as soon as it is alive. */
+  askSoon(nodeId: string): void {
+    this.#dueMs.delete(nodeId);
+  }
+
   /** Asks those that are due until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, intervalMs } = this.#deps;

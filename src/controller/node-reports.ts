@@ -7,12 +7,14 @@ import type { ControllerSettings } from "../base/settings.ts";
 import type { HeartbeatRequest, HeartbeatResponse, RegisterRequest, RegisterResponse } from "../protocol/node-api.ts";
 import type { Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
+import type { NodeInventory } from "./node-inventory.ts";
 import type { Orphans } from "./orphans.ts";
 
 export interface NodeReportsDependencies {
   readonly store: Store;
   readonly membership: Membership;
   readonly orphans: Orphans;
+  readonly inventory: NodeInventory;
   readonly settings: ControllerSettings;
   readonly clock: Clock;
   readonly log: Logger;
@@ -33,7 +35,7 @@ export class NodeReports {
 
   /** Throws "node-conflict" or "store-unavailable". */
   async register(registration: RegisterRequest): Promise<RegisterResponse> {
-    const { store, membership, orphans, settings, clock } = this.#deps;
+    const { store, membership, orphans, inventory, settings, clock } = this.#deps;
     const { id } = registration;
     const url = registration.url.replace(/\/+$/, "");
     const outcome = await store.registerNode({
@@ -55,6 +57,8 @@ export class NodeReports {
     await membership.refresh();
     membership.heard(id);
     orphans.found(id, outcome.orphanRepositoryIds);
+    // It may have died in the middle of a change.
+    inventory.askSoon(id);
     const { staleRepositoryIds, deletedRepositoryIds, orphanRepositoryIds, aheadRepositoryIds } = outcome;
     if (aheadRepositoryIds.length > 0) {
       this.#deps.log.error(

@@ -7,12 +7,14 @@ import { isComplete } from "../store/replica.ts";
 import type { Replica, Repository, RepositoryPatch, RepositoryWithReplicas, Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
+import type { NodeInventory } from "./node-inventory.ts";
 import { NodeCallError } from "./node-call-error.ts";
 
 export interface ChangesDependencies {
   readonly store: Store;
   readonly nodeClient: NodeClient;
   readonly membership: Membership;
+  readonly inventory: NodeInventory;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -98,14 +100,15 @@ export class RepositoryChanges {
 
   /** Calls every live node, in parallel. */
   async #eachLive(replicas: readonly Replica[], call: (url: string) => Promise<void>): Promise<void> {
-    const { membership, log } = this.#deps;
+    const { membership, inventory, log } = this.#deps;
     await Promise.all(
       replicas.map(async ({ nodeId, repositoryId }) => {
         const node = membership.get(nodeId);
-        if (node?.alive !== true) return;
+        if (node?.alive !== true) return inventory.askSoon(nodeId);
         try {
           await call(node.url);
         } catch (error) {
+          inventory.askSoon(nodeId);
           log.warn({ nodeId, repositoryId, error: messageOf(error) }, "a repository server missed a change");
           if (error instanceof NodeCallError && error.unreachable) membership.reportFailure(nodeId, error);
         }

@@ -86,10 +86,10 @@ export async function startController(
   const uploadPack = new UploadPack({ ...shared, snapshots, agent });
   const receivePack = new ReceivePack({ ...shared, applier });
   const creation = new RepositoryCreation(shared);
-  const changes = new RepositoryChanges(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
   const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs });
-  const reports = new NodeReports({ ...shared, orphans });
+  const changes = new RepositoryChanges({ ...shared, inventory });
+  const reports = new NodeReports({ ...shared, orphans, inventory });
   const lease = new LeaseKeeper({
     store,
     clock,

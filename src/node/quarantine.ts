@@ -4,12 +4,21 @@
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { crashPoint } from "../base/crash-point.ts";
 import { syncDirectory } from "./durable-file.ts";
 
 /** An index makes its pack visible, so it comes last. */
 const order = [".pack", ".rev", ".idx"];
+
+/** Those that are there now, by their path: resolves when one is gone. */
+const open = new Map<string, { readonly gone: Promise<void>; readonly settle: () => void }>();
+
+/** Resolves when no quarantine of the replicas below this directory is left: a server that stops leaves none behind. */
+export async function quarantinesGone(directory: string): Promise<void> {
+  const below = [...open].filter(([path]) => path.startsWith(`${resolve(directory)}/`)).map(([, { gone }]) => gone);
+  await Promise.all(below);
+}
 
 export class Quarantine {
   /** Makes git read and write here, and read the replica's objects besides. */
@@ -34,6 +43,8 @@ export class Quarantine {
     // Not with their parents: a replica that was moved aside a moment ago must not be begun anew by accident.
     await mkdir(quarantine.path);
     await mkdir(join(quarantine.path, "pack"));
+    const { promise: gone, resolve: settle } = Promise.withResolvers<void>();
+    open.set(resolve(quarantine.path), { gone, settle });
     return quarantine;
   }
 
@@ -57,7 +68,13 @@ export class Quarantine {
   }
 
   async discard(): Promise<void> {
-    await rm(this.path, { recursive: true, force: true });
+    try {
+      await rm(this.path, { recursive: true, force: true });
+    } finally {
+      const path = resolve(this.path);
+      open.get(path)?.settle();
+      open.delete(path);
+    }
     crashPoint("quarantine.discarded");
   }
 }

@@ -18,6 +18,7 @@ import { Inspection } from "./inspection.ts";
 import { HeartbeatSender } from "./heartbeat.ts";
 import { readIdentity } from "./identity.ts";
 import { replicaRoutes } from "./replica-route.ts";
+import { quarantinesGone } from "./quarantine.ts";
 import { Repositories } from "./repositories.ts";
 import { trackSilentConnections } from "./silent-connections.ts";
 import { Stager } from "./stage.ts";
@@ -34,6 +35,9 @@ export interface RunningServer {
   readonly url: string;
   close(): Promise<void>;
 }
+
+/** How long a server that stops waits for what its broken-off pushes leave to be removed. */
+const quarantinesMs = 5000;
 
 /**
  * Starts a repository server on its directory. `onForeignDisk` is called when the directory's identity vanishes or
@@ -60,7 +64,11 @@ export async function startNode(
     const lock = () => lockDirectory(settings.directory, git.processIds, clock);
     const unlock = await onWritableDisk(lock, { clock, log });
     // Given back when the last git is gone.
-    open.unshift(unlock);
+    open.unshift(unlock, async () => {
+      const cancel = new AbortController();
+      await Promise.race([quarantinesGone(settings.directory), clock.sleep(quarantinesMs, cancel.signal)]);
+      cancel.abort();
+    });
     crashPoint("start.locked");
     const identityFile = join(settings.directory, "identity.json");
     const nodeId = await onWritableDisk(() => readIdentity(identityFile), { clock, log });

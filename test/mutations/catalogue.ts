@@ -315,8 +315,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "what git says last is all that is looked at",
     file: "src/node/fsck.ts",
-    find: "onStderr: (text) => errors.add(text)",
-    replace: "onStderr: (text) => errors.add(text.slice(-16_384))",
+    find: "errors.end();",
+    replace: "errors.add(exit.stderr); errors.end();",
     test: "src/node/verify.test.ts",
   },
   {

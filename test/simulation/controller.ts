@@ -106,7 +106,6 @@ export class SimulatedController {
     this.#uploadPack = new UploadPack({ ...shared, snapshots, agent: "gitmesh/simulated" });
     this.#receivePack = new ReceivePack({ ...shared, applier });
     this.#creation = new RepositoryCreation(shared);
-    this.#changes = new RepositoryChanges(shared);
     const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
     const inventory = new NodeInventory({ ...shared, orphans, intervalMs: repairIntervalMs, askMs: inventoryMs });
     const holder = `${process.name} ${clock.uuid()}`;
@@ -119,7 +118,8 @@ export class SimulatedController {
     const scrub = new Scrub({ ...shared, verification, lease, workLog });
     const copies = new Copies({ ...shared, lease });
     this.#background = [membership, lease, repair, scrub, copies, inventory, orphans];
-    this.#reports = new NodeReports({ ...shared, orphans }, suspectAgainMs);
+    this.#changes = new RepositoryChanges({ ...shared, inventory });
+    this.#reports = new NodeReports({ ...shared, orphans, inventory }, suspectAgainMs);
     this.#process = process;
     this.#clock = clock;
     this.#settings = settings;

@@ -62,7 +62,8 @@ export class NodeApiClient {
   ): Promise<Dispatcher.ResponseData> {
     const headers = { authorization: `Bearer ${testSecret}`, ...options.headers };
     const signal = options.signal === undefined ? {} : { signal: options.signal };
-    return request(this.url + path, { method, headers, body: body ?? null, ...signal });
+    // On a connection of its own: one that was idle may be closed by the node just when it is used again.
+    return request(this.url + path, { method, headers, body: body ?? null, reset: true, ...signal });
   }
 
   apply(id: string, base: number, generation: number, updates: readonly RefUpdate[]): Promise<JsonAnswer> {

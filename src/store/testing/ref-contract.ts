@@ -324,14 +324,11 @@ export function refContract(store: () => Store, factory: StoreFactory): void {
     assert.equal((await store().readRefs(id)).generation, 5);
   });
 
-  void test("5,000 refs in one push take well under 2 s, and are all there", async () => {
+  void test("5,000 refs in one push are all there", async () => {
     const { id } = await repositoryIn(store());
     const names = Array.from({ length: 5000 }, (_, index) => `refs/changes/${index % 100}/${index}`);
     const creates = names.map((name, index) => change(name, undefined, oid(index + 1)));
-    const startMs = performance.now();
     const outcome = await committed(store(), commitOf(id, creates, { atomic: true }));
-    const tookMs = performance.now() - startMs;
-    assert.ok(tookMs < 2000, `took ${tookMs} ms`);
     assert.equal(outcome.changes.length, 5000);
     const { refs } = await store().readRefs(id);
     assert.deepEqual(
