@@ -15,6 +15,7 @@ const graceMs = 1500;
 /** No message for longer than the server's pause between two: the connection is dead and nobody said so. */
 const silentMs = 15_000;
 const retryMs = 1000;
+const startMs = 1500;
 /** Lists this long are not fetched again as a whole for one row. */
 const pagesWholeMax = 2;
 const rowsMax = 10;
@@ -29,6 +30,7 @@ export function startLive(queryClient: QueryClient): () => void {
   let graceTimer: number | undefined;
   let silenceTimer: number | undefined;
   let retryTimer: number | undefined;
+  let startTimer: number | undefined;
   let lastId = "";
   let wasLive = false;
 
@@ -62,7 +64,10 @@ export function startLive(queryClient: QueryClient): () => void {
       connection.value = "live";
       wasLive = true;
     },
-    cursor: () => everything(),
+    // What the pages read on their own start, moments ago, may be from before it; the first rows come first.
+    cursor: () => {
+      startTimer = window.setTimeout(everything, startMs);
+    },
     resumed: () => everything(),
     reset: () => everything(),
     change: ({ kind, repository }) => {
@@ -136,7 +141,7 @@ export function startLive(queryClient: QueryClient): () => void {
   open();
   return () => {
     window.removeEventListener("online", online);
-    for (const timer of [gathering, graceTimer, silenceTimer, retryTimer]) window.clearTimeout(timer);
+    for (const timer of [gathering, graceTimer, silenceTimer, retryTimer, startTimer]) window.clearTimeout(timer);
     source?.close();
   };
 }
