@@ -176,39 +176,37 @@ export class Adoption {
 
   /** Every node is asked: a copy may be where the store does not place one. */
   async #inspect(repositoryId: string, stored: RepositoryWithReplicas | undefined): Promise<FoundCopy[]> {
-    const { membership } = this.#deps;
-    const placed = new Set(stored?.replicas.map(({ nodeId }) => nodeId) ?? []);
-    const isReady = (id: string): boolean =>
-      stored?.replicas.some(({ nodeId, state }) => nodeId === id && state === "READY") === true;
+    const nodes = this.#deps.membership.nodes();
+    const replicas = stored?.replicas ?? [];
     const found = await Promise.all(
-      membership.nodes().map(async (node): Promise<FoundCopy | undefined> => {
-        const copy = { ...(await this.#inspectOn(node, repositoryId, placed.has(node.id))), ready: isReady(node.id) };
-        const replica = stored?.replicas.find(({ nodeId }) => nodeId === node.id);
+      nodes.map(async (node): Promise<FoundCopy | undefined> => {
+        const replica = replicas.find(({ nodeId }) => nodeId === node.id);
+        const place = { placed: replica !== undefined, ready: replica?.state === "READY" };
+        const copy = { ...(await this.#inspectOn(node, repositoryId)), ...place };
         if (replica?.damaged === true && copy.content !== undefined) {
           return { ...copy, content: { ...copy.content, complete: false }, problem: "it is damaged" };
         }
-        return copy.content !== undefined || placed.has(node.id) ? copy : undefined;
+        return copy.content !== undefined || copy.placed ? copy : undefined;
       }),
     );
-    const known = new Set(membership.nodes().map(({ id }) => id));
-    const gone = [...placed].filter((id) => !known.has(id));
+    const gone = replicas.filter(({ nodeId }) => !nodes.some(({ id }) => id === nodeId));
     return [
       ...found.filter((copy) => copy !== undefined),
-      ...gone.map((nodeId) => ({
+      ...gone.map(({ nodeId, state }) => ({
         nodeId,
         url: "",
         placed: true,
-        ready: isReady(nodeId),
+        ready: state === "READY",
         content: undefined,
         problem: "its repository server is gone",
       })),
     ].toSorted((one, other) => (one.url < other.url ? -1 : 1));
   }
 
-  async #inspectOn(node: ClusterNode, repositoryId: string, placed: boolean): Promise<Omit<FoundCopy, "ready">> {
+  async #inspectOn(node: ClusterNode, repositoryId: string): Promise<Omit<FoundCopy, "placed" | "ready">> {
     const { nodeClient } = this.#deps;
     const { id: nodeId, url } = node;
-    const place = { nodeId, url, placed };
+    const place = { nodeId, url };
     if (!node.alive) return { ...place, content: undefined, problem: "its repository server is dead" };
     try {
       const result = await nodeClient.inspect(url, repositoryId);

@@ -21,17 +21,15 @@ export interface FetchBeginning {
 export async function readBeginning(answer: Readable, clock: Clock): Promise<FetchBeginning> {
   const late = new AbortController();
   const cancel = clock.timer(beginningMs, () => late.abort());
-  const chunks: Buffer[] = [];
   try {
     for (let bytes = Buffer.alloc(0); ;) {
       await readable(answer, bytes.length > 0 ? late.signal : undefined);
       const chunk = answer.read() as Buffer | null;
-      if (chunk !== null) chunks.push(chunk);
-      bytes = Buffer.concat(chunks);
+      if (chunk !== null) bytes = Buffer.concat([bytes, chunk]);
       const kind = judge(bytes);
       if (kind !== undefined) return { bytes, kind };
-      const isOver = answer.readableEnded || (chunk === null && answer.readableLength === 0 && answer.destroyed);
-      if (isOver || late.signal.aborted || bytes.length > beginningBytesMax) return { bytes, kind: "good" };
+      if (answer.readableEnded || late.signal.aborted || bytes.length > beginningBytesMax)
+        return { bytes, kind: "good" };
     }
   } finally {
     cancel();
@@ -64,6 +62,9 @@ function judge(bytes: Buffer): FetchBeginning["kind"] | undefined {
 /** Resolves when there is something to read, at the end, or when the signal aborts; rejects when the stream fails. */
 function readable(stream: Readable, signal: AbortSignal | undefined): Promise<void> {
   if (stream.readableLength > 0 || stream.readableEnded || signal?.aborted === true) return Promise.resolve();
+  const broken = (): Error => stream.errored ?? new Error("the answer broke off before its first objects");
+  // Between two looks: its events are over.
+  if (stream.destroyed) return Promise.reject(broken());
   return new Promise((resolve, reject) => {
     const settle = (error?: Error): void => {
       stream.off("readable", ready).off("end", ready).off("error", settle).off("close", closed);
@@ -74,7 +75,7 @@ function readable(stream: Readable, signal: AbortSignal | undefined): Promise<vo
     const ready = (): void => settle();
     const closed = (): void => {
       if (stream.readableEnded) settle();
-      else settle(new Error("the answer broke off before its first objects"));
+      else settle(broken());
     };
     stream.on("readable", ready).on("end", ready).on("error", settle).on("close", closed);
     signal?.addEventListener("abort", ready, { once: true });

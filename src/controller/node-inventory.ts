@@ -24,6 +24,7 @@ export interface NodeInventoryDependencies {
   readonly log: Logger;
   /** Time between two looks for nodes that are due. */
   readonly intervalMs: number;
+  /** Time between two looks at one node. */
   readonly askMs?: number;
 }
 
@@ -55,7 +56,7 @@ export class NodeInventory {
     }
   }
 
-  /** One that fails is asked again next time. Never rejects. */
+  /** Never rejects. */
   async askDue(): Promise<void> {
     const { membership, clock, log } = this.#deps;
     const nodes = membership.nodes();
@@ -64,9 +65,10 @@ export class NodeInventory {
     for (const node of nodes) {
       const nowMs = clock.monotonicMs();
       if (!node.alive || nowMs < (this.#dueMs.get(node.id) ?? -Infinity)) continue;
+      // Before it is compared: who wants it asked soon meanwhile is not forgotten.
+      this.#dueMs.set(node.id, nowMs + (this.#deps.askMs ?? askDefaultMs));
       try {
         await this.#compare(node);
-        this.#dueMs.set(node.id, nowMs + (this.#deps.askMs ?? askDefaultMs));
       } catch (error) {
         this.#dueMs.set(node.id, clock.monotonicMs() + askAgainMs);
         log.warn({ nodeId: node.id, error: messageOf(error) }, "cannot compare what is on a node's disk");

@@ -6,6 +6,7 @@ import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
 import type { HeartbeatRequest, HeartbeatResponse, RegisterRequest, RegisterResponse } from "../protocol/node-api.ts";
 import type { Store } from "../store/store.ts";
+import { suspectAgainMs } from "../store/verification.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeInventory } from "./node-inventory.ts";
 import type { Orphans } from "./orphans.ts";
@@ -18,19 +19,16 @@ export interface NodeReportsDependencies {
   readonly settings: ControllerSettings;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly suspectAgainMs?: number;
 }
 
 const idsInLogMax = 100;
-/** A replica that was verified within this time is not verified again on suspicion: clients could ask for it all day. */
-const suspectAgainDefaultMs = 600_000;
 
 export class NodeReports {
   readonly #deps: NodeReportsDependencies;
-  readonly #suspectAgainMs: number;
 
-  constructor(deps: NodeReportsDependencies, suspectAgainMs = suspectAgainDefaultMs) {
+  constructor(deps: NodeReportsDependencies) {
     this.#deps = deps;
-    this.#suspectAgainMs = suspectAgainMs;
   }
 
   /** Throws "node-conflict" or "store-unavailable". */
@@ -82,7 +80,7 @@ export class NodeReports {
     const nowMs = clock.nowMs();
     // Before the store is asked, which may take long: one that can be read but not written must not make nodes look dead.
     membership.heard(heartbeat.id);
-    const verified = { sinceMs: nowMs - this.#suspectAgainMs, nowMs };
+    const verified = { sinceMs: nowMs - (this.#deps.suspectAgainMs ?? suspectAgainMs), nowMs };
     const known = await store.recordHeartbeat({ ...heartbeat, nowMs, suspects: { repositoryIds: suspects, verified } });
     return known ? { register: false, heartbeatMs: nowMs } : { register: true };
   }

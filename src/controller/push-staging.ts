@@ -10,6 +10,7 @@ import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
 import { nodePaths, type StageHeader } from "../protocol/node-api.ts";
 import type { RefResult, Repository, Store } from "../store/store.ts";
+import { suspectAgainMs } from "../store/verification.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
@@ -21,9 +22,7 @@ import { agrees, judgeStaging, lackingReplicas, type StagingVerdict } from "./st
 /** A refused upload is read on this far, so that the client reads the report rather than a broken connection. */
 const drainBytesMax = 64 * 1024 * 1024;
 
-/** A replica that was verified within this time is not verified again on suspicion. */
-const suspectAgainMs = 600_000;
-/** The same where a push is refused: nobody can work until it is found out which replica is right. */
+/** In place of suspectAgainMs where a push is refused: nobody can work until it is found out which replica is right. */
 const refusedAgainMs = 10_000;
 
 export interface PushStagingDependencies {

@@ -24,6 +24,15 @@ async function replicaOn(cluster: TestCluster, id: string, node: FakeNode) {
   return found?.replicas.find(({ nodeId }) => nodeId === node.id) ?? assert.fail();
 }
 
+/** Resolves when the controller takes it for dead. */
+async function killUntilDead(cluster: TestCluster, node: FakeNode): Promise<void> {
+  await cluster.kill(node);
+  await until("it is dead", async () => {
+    const { nodes } = (await (await cluster.call("GET", "/api/cluster")).json()) as { nodes: { dead: number } };
+    return nodes.dead === 1;
+  });
+}
+
 const ask = (cluster: TestCluster) => cluster.call("POST", "/api/repos/test/_verify");
 
 /** Every answer to a verification is this. */
@@ -121,11 +130,7 @@ test("a copy that was moved aside leaves no empty READY replica; a second record
 
 test("a damaged copy is not touched while no other can be reached, and filled when one can", async (t) => {
   const { cluster, view, first, second } = await start(t);
-  await cluster.kill(second);
-  await until("the other is dead", async () => {
-    const { nodes } = (await (await cluster.call("GET", "/api/cluster")).json()) as { nodes: { dead: number } };
-    return nodes.dead === 1;
-  });
+  await killUntilDead(cluster, second);
   const copy = await replicaOn(cluster, view.id, first);
   assert.equal(await cluster.store.markDamaged(copy, "damaged: rot", 1, { byHand: false }), "marked");
   await until("the repair has looked at it", async () => {
@@ -143,11 +148,7 @@ test("a damaged copy is not touched while no other can be reached, and filled wh
 
 test("the only complete copy that can be reached is not given up for a rebuild", async (t) => {
   const { cluster, view, first, second } = await start(t);
-  await cluster.kill(second);
-  await until("the other is dead", async () => {
-    const { nodes } = (await (await cluster.call("GET", "/api/cluster")).json()) as { nodes: { dead: number } };
-    return nodes.dead === 1;
-  });
+  await killUntilDead(cluster, second);
   const rebuild = () => cluster.call("POST", `/api/repos/test/_rebuild?node=${encodeURIComponent(first.id)}`);
   const answer = await rebuild();
   assert.equal(answer.status, 503);

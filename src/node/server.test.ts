@@ -6,7 +6,6 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Readable } from "node:stream";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { request } from "undici";
@@ -234,69 +233,6 @@ test("applying keeps the order, tells of a gap, and takes directories for refs a
   assert.equal(refs(id).split("\n").length, 501);
 });
 
-test("a bad pack is the client's fault and leaves nothing", async () => {
-  const id = await create();
-  const first = commit("bad-base");
-  const oid = commit("bad");
-  const pack = packOf(oid);
-  const thin = packOf(`${oid}\n^${first}`);
-  const corrupt = Buffer.from(pack);
-  corrupt[Math.floor(pack.length / 2)] = (corrupt[Math.floor(pack.length / 2)] ?? 0) ^ 0xff;
-  assert.equal((await stage(id, pack.subarray(0, pack.length - 5), oid))["kind"], "bad-pack");
-  assert.equal((await stage(id, corrupt, oid))["kind"], "bad-pack");
-  assert.equal((await stage(id, Buffer.from("no pack at all"), oid))["kind"], "bad-pack");
-  assert.deepEqual(await stage(id, pack, "1".repeat(40)), {
-    kind: "staged",
-    tips: [{ type: "missing" }],
-    packBytes: pack.length,
-    generation: 0,
-  });
-  const lacking = await stage(id, thin, oid);
-  assert.ok(
-    lacking["kind"] === "bad-pack" || JSON.stringify(lacking["tips"]) === '[{"type":"missing"}]',
-    JSON.stringify(lacking),
-  );
-  assert.deepEqual(leftovers(id), []);
-  assert.deepEqual(readdirSync(join(replica(id), "objects", "pack")), []);
-});
-
-test("one missing tip does not refuse the others; tags are peeled", async () => {
-  const id = await create();
-  const oid = commit("tips");
-  git(source, ["tag", "-a", "-m", "annotated", "v1"]);
-  const tag = text(source, "rev-parse", "v1");
-  const result = await stage(id, packOf(`${oid}\n${tag}`), oid, "2".repeat(40), tag);
-  assert.deepEqual(result["tips"], [{ type: "commit" }, { type: "missing" }, { type: "tag", peeled: oid }]);
-});
-
-test("an upload that breaks off leaves no trace", async () => {
-  const id = await create();
-  const oid = commit("breaks", "x".repeat(1000));
-  const header = { pushId: "p", tips: [{ name: "refs/heads/x", oid }], packBytesMax: 1e9 };
-  const abort = new AbortController();
-  async function* half(): AsyncGenerator<Buffer> {
-    yield Buffer.from(`${JSON.stringify(header)}\n`);
-    yield packOf(oid).subarray(0, 100);
-    await until("it has begun", () =>
-      readdirSync(join(replica(id), "objects")).some((name) => name.startsWith("tmp_objdir")),
-    );
-    abort.abort();
-    await systemClock.sleep(10_000);
-  }
-  await assert.rejects(
-    (async () => {
-      const answer = await request(`${node.url}/node/v1/replicas/${id}/_stage`, {
-        method: "POST",
-        headers: { authorization: `Bearer ${secret}` },
-        body: Readable.from(half()),
-        signal: abort.signal,
-      });
-      await answer.body.text();
-    })(),
-  );
-  await until("nothing is left", () => leftovers(id).length === 0);
-});
-
 test("catch-up fills an empty replica and brings one that is behind to exactly the refs", async () => {
   const id = await create();
   const first = commit("catch");
@@ -403,18 +339,4 @@ test("nothing without the secret", async () => {
       await answer.body.dump();
     }
   }
-});
-
-test("fifty uploads to one repository at once", async () => {
-  const id = await create();
-  const base = commit("many-base");
-  await stage(id, packOf(base), base);
-  const packs = Array.from({ length: 50 }, (_value, index) => {
-    const oid = commit(`many-${index}`);
-    return { oid, pack: packOf(oid) };
-  });
-  const results = await Promise.all(packs.map(({ oid, pack }) => stage(id, pack, oid)));
-  assert.ok(results.every((result) => result["kind"] === "staged"));
-  assert.deepEqual(leftovers(id), []);
-  for (const { oid } of packs) assert.equal(text(replica(id), "cat-file", "-t", oid), "commit");
 });

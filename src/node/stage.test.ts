@@ -73,6 +73,58 @@ test("bad packs are told in git's words", async () => {
   }
 });
 
+test("a bad pack is the client's fault and leaves nothing", async () => {
+  const id = await node.create();
+  const first = source.commit("bad-base");
+  const oid = source.commit("bad");
+  const pack = source.pack(oid);
+  const corrupt = Buffer.from(pack);
+  const middle = Math.floor(pack.length / 2);
+  corrupt.writeUInt8(corrupt.readUInt8(middle) ^ 0xff, middle);
+  assert.equal((await node.stage(id, pack.subarray(0, pack.length - 5), oid)).kind, "bad-pack");
+  assert.equal((await node.stage(id, corrupt, oid)).kind, "bad-pack");
+  assert.equal((await node.stage(id, Buffer.from("no pack at all"), oid)).kind, "bad-pack");
+  assert.deepEqual(await node.stage(id, pack, "1".repeat(40)), {
+    kind: "staged",
+    tips: [{ type: "missing" }],
+    packBytes: pack.length,
+    generation: 0,
+  });
+  const lacking = await node.stage(id, source.pack(oid, `^${first}`), oid);
+  assert.ok(
+    lacking.kind === "bad-pack" || (lacking.kind === "staged" && lacking.tips[0]?.type === "missing"),
+    JSON.stringify(lacking),
+  );
+  nothingLeft(id);
+});
+
+test("one missing tip does not refuse the others; tags are peeled", async () => {
+  const id = await node.create();
+  const oid = source.commit("tips");
+  source.text("tag", "-a", "-m", "annotated", "tips-v1");
+  const tag = source.text("rev-parse", "tips-v1");
+  const result = await node.stage(id, source.pack(oid, tag), oid, "2".repeat(40), tag);
+  assert.deepEqual(result.kind === "staged" && result.tips, [
+    { type: "commit" },
+    { type: "missing" },
+    { type: "tag", peeled: oid },
+  ]);
+});
+
+test("fifty uploads to one repository at once", async () => {
+  const id = await node.create();
+  const base = source.commit("many-base");
+  await node.stage(id, source.pack(base), base);
+  const packs = Array.from({ length: 50 }, (_value, index) => {
+    const oid = source.commit(`many-${index}`);
+    return { oid, pack: source.pack(oid) };
+  });
+  const results = await Promise.all(packs.map(({ oid, pack }) => node.stage(id, pack, oid)));
+  assert.ok(results.every(({ kind }) => kind === "staged"));
+  assert.deepEqual(node.leftovers(id), []);
+  for (const { oid } of packs) assert.equal(git(node.replica(id), ["cat-file", "-t", oid]).toString().trim(), "commit");
+});
+
 test("more bytes than allowed are refused", async () => {
   const id = await node.create();
   const oid = source.commit("big", randomBytes(200_000));

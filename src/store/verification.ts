@@ -8,6 +8,9 @@ export interface Period {
   readonly nowMs: number;
 }
 
+/** A replica that was verified within this time is not verified again on suspicion: clients could ask for it all day. */
+export const suspectAgainMs = 600_000;
+
 /** `verifiedMs` of a replica that somebody wants verified now. */
 export const verificationAsked = -2;
 

@@ -119,7 +119,7 @@ export class SimulatedController {
     const copies = new Copies({ ...shared, lease });
     this.#background = [membership, lease, repair, scrub, copies, inventory, orphans];
     this.#changes = new RepositoryChanges({ ...shared, inventory });
-    this.#reports = new NodeReports({ ...shared, orphans, inventory }, suspectAgainMs);
+    this.#reports = new NodeReports({ ...shared, orphans, inventory, suspectAgainMs });
     this.#process = process;
     this.#clock = clock;
     this.#settings = settings;

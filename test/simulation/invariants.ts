@@ -32,7 +32,7 @@ const replicasSql =
   "select repository_id, node_id, state, generation, missed_generation, reason from replicas order by position";
 const repositoriesSql = "select id, name, generation, replicas_wanted, ahead_generation from repositories order by id";
 const refsSql = "select repository_id, name, oid from refs";
-const allTables: ReadonlySet<string> = new Set(["repositories", "replicas", "refs"]);
+const noTables: ReadonlySet<string> = new Set();
 const noRefs: ReadonlyMap<RefName, ObjectId> = new Map();
 /** Some violations of one kind tell as much as all. */
 const violationsMax = 5;
@@ -47,6 +47,8 @@ export class Invariants {
   readonly #database: SimulatedDatabase;
   readonly #objects: Objects;
   readonly #nodes: readonly SimulatedNode[];
+  #committed: readonly CommittedState[] = [];
+  #repositories: readonly Record<string, unknown>[] = [];
   #replicas: ReadonlyMap<string, readonly ReplicaRow[]> = new Map();
   #refs: ReadonlyMap<string, ReadonlyMap<RefName, ObjectId>> = new Map();
   /** The refs of each generation and the moment of its commit, by repository. */
@@ -65,34 +67,19 @@ export class Invariants {
     if (this.violations.length < violationsMax && !this.violations.includes(what)) this.violations.push(what);
   }
 
-  /** Every repository of the store. */
-  committed(changed: ReadonlySet<string> = allTables): CommittedState[] {
-    if (changed.has("repositories") || changed.has("replicas")) {
-      const rows = this.#rows(replicasSql) as unknown as readonly ReplicaRow[];
-      this.#replicas = Map.groupBy(rows, ({ repository_id: id }) => id);
-    }
-    if (changed.has("refs")) {
-      const refs = Map.groupBy(this.#rows(refsSql), ({ repository_id: id }) => String(id));
-      this.#refs = new Map([...refs].map(([id, rows]) => [id, refsOf(rows)]));
-    }
-    return this.#rows(repositoriesSql).map((row) => {
-      const id = String(row["id"]);
-      if (Number(row["ahead_generation"]) >= 0) this.violated(`${id} is believed to have lost pushes`);
-      return {
-        id,
-        name: String(row["name"]),
-        generation: Number(row["generation"]),
-        replicasWanted: Number(row["replicas_wanted"]),
-        refs: this.#refs.get(id) ?? noRefs,
-        replicas: this.#replicas.get(id) ?? [],
-      };
-    });
+  /**
+   * Every repository of the store, as the last transaction left it. Not read from the tables: one that is still open
+   * may have written there, and may be undone.
+   */
+  committed(): readonly CommittedState[] {
+    return this.#committed;
   }
 
-  /** After each transaction: READY means complete, and nothing is quarantined that is right. */
-  look(changed: ReadonlySet<string> = allTables): void {
+  /** After each transaction that changed these tables, and at the end: READY means complete, and nothing is quarantined that is right. */
+  look(changed: ReadonlySet<string> = noTables): void {
     this.looks += 1;
-    for (const state of this.committed(changed)) {
+    this.#committed = this.#read(changed);
+    for (const state of this.#committed) {
       const refs = signature(state.refs);
       this.#noteGeneration(state, refs);
       for (const replica of state.replicas) {
@@ -137,6 +124,31 @@ export class Invariants {
     const objects = this.#objects.reach(state.refs.values());
     this.#closures.set(state.id, { refs, objects });
     return objects;
+  }
+
+  #read(changed: ReadonlySet<string>): CommittedState[] {
+    // Replicas go with their repository.
+    if (changed.has("repositories") || changed.has("replicas")) {
+      const rows = this.#rows(replicasSql) as unknown as readonly ReplicaRow[];
+      this.#repositories = this.#rows(repositoriesSql);
+      this.#replicas = Map.groupBy(rows, ({ repository_id: id }) => id);
+    }
+    if (changed.has("refs")) {
+      const refs = Map.groupBy(this.#rows(refsSql), ({ repository_id: id }) => String(id));
+      this.#refs = new Map([...refs].map(([id, rows]) => [id, refsOf(rows)]));
+    }
+    return this.#repositories.map((row) => {
+      const id = String(row["id"]);
+      if (Number(row["ahead_generation"]) >= 0) this.violated(`${id} is believed to have lost pushes`);
+      return {
+        id,
+        name: String(row["name"]),
+        generation: Number(row["generation"]),
+        replicasWanted: Number(row["replicas_wanted"]),
+        refs: this.#refs.get(id) ?? noRefs,
+        replicas: this.#replicas.get(id) ?? [],
+      };
+    });
   }
 
   #noteGeneration(state: CommittedState, refs: string): void {

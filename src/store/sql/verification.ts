@@ -53,15 +53,14 @@ export class Verification {
 
   async request(nodeId: string, repositoryIds: readonly string[], verified: Period | undefined): Promise<void> {
     for (const chunk of chunksOf(repositoryIds)) {
-      await this.#database.statement((db) =>
-        db
+      await this.#database.statement((db) => {
+        const update = db
           .updateTable("replicas")
           .set({ verified_ms: verificationAsked })
           .where("node_id", "=", nodeId)
-          .where("repository_id", "in", chunk)
-          .$if(verified !== undefined, (query) => query.where(outside(verified)))
-          .execute(),
-      );
+          .where("repository_id", "in", chunk);
+        return (verified === undefined ? update : update.where(outside(verified))).execute();
+      });
     }
   }
 
@@ -192,7 +191,6 @@ export class Verification {
   }
 }
 
-function outside(period: Period | undefined) {
-  const { sinceMs, nowMs } = period ?? { sinceMs: 0, nowMs: 0 };
+function outside({ sinceMs, nowMs }: Period) {
   return sql<boolean>`(verified_ms < ${sinceMs} or verified_ms > ${nowMs})`;
 }

@@ -5,6 +5,7 @@ import { activityContract } from "./activity-contract.ts";
 import { adoptionContract } from "./adoption-contract.ts";
 import { nodeContract } from "./node-contract.ts";
 import { refContract } from "./ref-contract.ts";
+import { refRaceContract } from "./ref-race-contract.ts";
 import { replicaContract } from "./replica-contract.ts";
 import { repositoryContract } from "./repository-contract.ts";
 import { verificationContract } from "./verification-contract.ts";
@@ -23,7 +24,8 @@ export function storeContract(factory: StoreFactory): void {
   });
   after(() => opened?.close());
   void describe("repositories", () => repositoryContract(store, factory));
-  void describe("refs", () => refContract(store, factory));
+  void describe("refs", () => refContract(store));
+  void describe("refs that race", () => refRaceContract(store, factory));
   void describe("replicas", () => replicaContract(store));
   void describe("verification", () => verificationContract(store));
   void describe("nodes", () => nodeContract(store, factory));
