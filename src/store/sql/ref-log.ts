@@ -11,8 +11,10 @@ import type { Database, Executor } from "./database.ts";
 const partItemsMax = 4000;
 /** Parts read in one statement. */
 const partsMax = 64;
-/** Changes after which a read of the log ends early, between two entries: they are all in memory. */
-const changesMax = 200_000;
+/** Bytes of changes after which a read of the log ends early, between two entries: they are all in memory. */
+const changesBytesMax = 8 * 1024 * 1024;
+/** Of a change beside the name: three object ids. */
+const changeBytes = 120;
 /** Above this, (de)compression leaves the event loop alone. */
 const syncBytesMax = 64 * 1024;
 
@@ -78,10 +80,10 @@ export class RefLog {
   /** Entries above `after`; may give fewer than `limit` when they are large, but at least one if there is one. */
   async read(repositoryId: string, after: number, limit: number): Promise<readonly RefLogEntry[]> {
     const entries: RefLogEntry[] = [];
-    let changes = 0;
+    let bytes = 0;
     let parts: Part[] = [];
     let next = { generation: after + 1, part: 0 };
-    while (entries.length < limit && changes < changesMax) {
+    while (entries.length < limit && bytes < changesBytesMax) {
       const { generation, part } = next;
       const rowsMax = Math.min(partsMax, limit - entries.length);
       const rows = await this.#database.read((db) =>
@@ -103,8 +105,8 @@ export class RefLog {
         const { refused: _refused, applyNodeIds: _apply, staleNodeIds: _stale, ...entry } = assemble(row, parts);
         parts = [];
         entries.push(entry);
-        changes += entry.changes.length;
-        if (changes >= changesMax) break;
+        for (const { name } of entry.changes) bytes += name.length + changeBytes;
+        if (bytes >= changesBytesMax) break;
       }
       if (rows.length < rowsMax) break;
     }
