@@ -42,7 +42,8 @@ export interface ReplicaRouteDependencies {
   readonly clock: Clock;
 }
 
-const applyBodyBytesMax = 64 * 1024 * 1024;
+/** The largest push (receive-pack-request.ts) after as much of the ref log as is read at once, each byte escaped. */
+const applyBodyBytesMax = 160 * 1024 * 1024;
 const params = z.object({ id: repositoryIdSchema });
 
 export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependencies): void {

@@ -131,6 +131,17 @@ test("a loose ref that is removed, one that is changed, one that is added", asyn
   assert.deepEqual(await asideOf("refs"), []);
 });
 
+test("the only copy, whose refs were changed by hand: proved complete by its own node, and in service again", async () => {
+  const commits = await history("only-refs", { replicas: 1 });
+  const [view] = (await cluster.show("only-refs")).nodes;
+  const node = cluster.nodeNames().find((one) => cluster.nodeUrl(one) === view?.url) ?? "";
+  const directory = await directoryOn(node, "only-refs");
+  await cluster.terminal().ok(`git --git-dir='${directory}' update-ref refs/heads/master refs/heads/master~3`);
+  assert.match((await verify("only-refs")).stdout, /its refs are not those of generation/);
+  await assertReplicas(cluster, "only-refs", { commits, ready: 1 });
+  assert.deepEqual(await asideOf("only-refs"), []);
+});
+
 test("the only copy stays in service, said to be damaged, and listed as a risk", async () => {
   await history("only", { replicas: 1 });
   const [view] = (await cluster.show("only")).nodes;

@@ -12,8 +12,10 @@ import type { Database, Executor } from "./database.ts";
 const partItemsMax = 4000;
 /** Parts read in one statement. */
 const partsMax = 64;
-/** Changes after which a read of the log ends early, between two entries: they are all in memory. */
-const changesMax = 200_000;
+/** Bytes of changes after which a read of the log ends early, between two entries: they are all in memory. */
+const changesBytesMax = 8 * 1024 * 1024;
+/** Of a change beside the name: three object ids. */
+const changeBytes = 120;
 /** Above this, (de)compression leaves the event loop alone. */
 const syncBytesMax = 64 * 1024;
 
@@ -83,10 +85,10 @@ export class RefLog {
   /** Entries above `after`; may give fewer than `limit` when they are large, but at least one if there is one. */
   async read(repositoryId: string, after: number, limit: number): Promise<readonly RefLogEntry[]> {
     const entries: RefLogEntry[] = [];
-    let changes = 0;
+    let bytes = 0;
     let parts: Part[] = [];
     let next = { generation: after + 1, part: 0 };
-    while (entries.length < limit && changes < changesMax) {
+    while (entries.length < limit && bytes < changesBytesMax) {
       const { generation, part } = next;
       const rowsMax = Math.min(partsMax, limit - entries.length);
       const rows = await this.#database.read((db) =>
@@ -109,8 +111,8 @@ export class RefLog {
         parts = [];
         const { generation, pushId, committedMs } = entry;
         entries.push({ generation, pushId, committedMs, changes: entry.changes });
-        changes += entry.changes.length;
-        if (changes >= changesMax) break;
+        for (const { name } of entry.changes) bytes += name.length + changeBytes;
+        if (bytes >= changesBytesMax) break;
       }
       if (rows.length < rowsMax) break;
     }

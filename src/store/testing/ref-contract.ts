@@ -231,6 +231,17 @@ export function refContract(store: () => Store): void {
     assert.equal((await store().readRefs(id)).generation, 5);
   });
 
+  void test("a read of the ref log ends early where entries are large", async () => {
+    const { id } = await repositoryIn(store());
+    for (let push = 0; push < 3; push++) {
+      const names = Array.from({ length: 5000 }, (_, index) => `refs/${push}/${index}/${"x".repeat(900)}`);
+      const creates = names.map((name) => change(name, undefined, oid(1)));
+      await committed(store(), commitOf(id, creates));
+    }
+    assert.equal((await store().readRefLog(id, 0, 10)).length, 2);
+    assert.equal((await store().readRefLog(id, 2, 10)).length, 1);
+  });
+
   void test("5,000 refs in one push are all there", async () => {
     const { id } = await repositoryIn(store());
     const names = Array.from({ length: 5000 }, (_, index) => `refs/changes/${index % 100}/${index}`);
