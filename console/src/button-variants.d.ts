@@ -1,4 +1,4 @@
-/** Our own kinds of buttons: style.css has what they look like. */
+/** Our own kinds of buttons: styles/base.css has what they look like. */
 import "bootstrap-vue-next";
 
 declare module "bootstrap-vue-next" {

@@ -9,7 +9,7 @@ interface EventWords {
 }
 
 /** What happened, after the subject: "team/site" + "was created". */
-export const eventWords: Readonly<Record<EventView["kind"], EventWords>> = {
+const eventWords: Readonly<Record<EventView["kind"], EventWords>> = {
   "repository-created": { text: "was created", level: "good" },
   "repository-deleted": { text: "was deleted", level: "warning" },
   "repository-renamed": { text: "was renamed", level: "info" },
@@ -35,6 +35,12 @@ export const eventWords: Readonly<Record<EventView["kind"], EventWords>> = {
   "node-undrained": { text: "takes replicas again", level: "info" },
   "node-removed": { text: "was removed", level: "warning" },
 };
+
+/** A controller that is newer than this page may tell of what is not known here. */
+export function wordsOf(kind: string): EventWords {
+  if (Object.hasOwn(eventWords, kind)) return eventWords[kind as EventView["kind"]];
+  return { text: kind.replace(/^(?:repository|node)-/, "").replaceAll("-", " "), level: "info" };
+}
 
 export interface EventGroup {
   readonly value: string;

@@ -11,14 +11,14 @@ export interface Health {
   readonly to: string | undefined;
 }
 
-export function healthOf(cluster: ClusterView, nodes: readonly NodeView[]): Health {
+/** `nodes`: as they are known by now, which may be not yet. */
+export function healthOf(cluster: ClusterView, nodes: readonly NodeView[] | undefined): Health {
   const { repositories, store, defaults } = cluster;
   if (!store.ok || repositories === null) {
     const detail = `${store.engine} does not answer. Pushes are refused until it does; nothing is lost.`;
     return { level: "bad", sentence: "The metadata store does not answer.", detail, to: undefined };
   }
-  const down = nodes.filter(({ state }) => state !== "ALIVE");
-  const downText = downSentence(down, nodes.length);
+  const downText = downSentence(cluster, nodes);
   if (cluster.nodes.total === 0) {
     const detail = "Start one with gitmesh node; it registers by itself.";
     return { level: "bad", sentence: "There is no repository server yet.", detail, to: "/nodes" };
@@ -34,7 +34,7 @@ export function healthOf(cluster: ClusterView, nodes: readonly NodeView[]): Heal
     const sentence = `${some}${plural(repositories.degraded, "repository", "repositories")} ${verb} fewer complete replicas than wanted.`;
     return { level: "bad", sentence, detail: downText, to: "/repositories?state=degraded" };
   }
-  if (down.length > 0) {
+  if (downText !== "") {
     const detail = `Every repository has its complete replicas so far. A replica on a node that stays away for ${Math.round(defaults.repairGraceMs / 60_000)} min is rebuilt elsewhere.`;
     return { level: "warning", sentence: downText, detail, to: "/nodes" };
   }
@@ -51,12 +51,23 @@ export function healthOf(cluster: ClusterView, nodes: readonly NodeView[]): Heal
   const replicas = least === most ? plural(least, "complete replica") : `their ${least} to ${most} complete replicas`;
   const sentence =
     total === 1 ? `The repository has ${replicas}.` : `All ${count(total)} repositories have ${replicas}.`;
-  return { level: "good", sentence, detail: `${plural(nodes.length, "node")} alive.`, to: undefined };
+  return {
+    level: "good",
+    sentence,
+    detail: `${plural(nodes?.length ?? cluster.nodes.alive, "node")} alive.`,
+    to: undefined,
+  };
 }
 
-function downSentence(down: readonly NodeView[], total: number): string {
+/** What the nodes themselves say is newer than the counts of the cluster. */
+function downSentence({ nodes: counts }: ClusterView, nodes: readonly NodeView[] | undefined): string {
+  if (nodes === undefined) {
+    const away = counts.suspect + counts.dead;
+    return away === 0 ? "" : `${away} of ${plural(counts.total, "node")} ${away === 1 ? "does" : "do"} not answer.`;
+  }
+  const down = nodes.filter(({ state }) => state !== "ALIVE");
   const [first] = down;
   if (first === undefined) return "";
   if (down.length === 1) return `${nodeName(first.url)} ${first.state === "DEAD" ? "is dead" : "does not answer"}.`;
-  return `${down.length} of ${total} nodes do not answer.`;
+  return `${down.length} of ${nodes.length} nodes do not answer.`;
 }

@@ -1,9 +1,9 @@
 /** What the address of the repositories page asks for. Pure. */
 import type { LocationQuery } from "vue-router";
+import { word } from "./address.ts";
 import type { RepositorySearch } from "./data/api.ts";
 
 const states = ["", "healthy", "degraded"] as const;
-const word = (value: unknown): string => (typeof value === "string" ? value : "");
 
 export function searchOf(query: LocationQuery): RepositorySearch {
   return {

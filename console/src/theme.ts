@@ -1,4 +1,4 @@
-/** Light or dark: as the system has it, or as it was chosen here. public/theme.js does the same before the first paint. */
+/** Light or dark: as the system has it, or as it was chosen here. index.html does the same before the first paint. */
 import { computed, ref } from "vue";
 
 export type ThemeChoice = "system" | "light" | "dark";

@@ -8,6 +8,8 @@ const freshMs = 5000;
 export const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
+      // Answers are replaced, never changed: what is in them need not be watched.
+      shallow: true,
       staleTime: freshMs,
       refetchOnWindowFocus: true,
       // What the caller did wrong stays wrong.
