@@ -26,7 +26,7 @@ function confined(name, module, files) {
 
 module.exports = {
   forbidden: [
-    { name: "no-circles", severity: "error", from: { path: "^(src|test)/" }, to: { circular: true } },
+    { name: "no-circles", severity: "error", from: { path: "^(src|test|console)/" }, to: { circular: true } },
     {
       name: "everything-resolves",
       severity: "error",
@@ -53,9 +53,26 @@ module.exports = {
     below("node", ["store", "controller", "console", "cli"]),
     below("console", ["store", "controller", "node", "cli"]),
     {
+      name: "the-application-takes-types-and-what-is-pure",
+      comment: "What runs in the browser has nothing of the servers but names and words.",
+      severity: "error",
+      from: { path: "^console/src/" },
+      to: {
+        path: "^src/",
+        pathNot: "^src/(protocol/repository-name|base/errors)\\.ts$",
+        dependencyTypesNot: ["type-only"],
+      },
+    },
+    {
+      name: "the-application-needs-no-node",
+      severity: "error",
+      from: { path: "^console/src/", pathNot: tests },
+      to: { dependencyTypes: ["core"] },
+    },
+    {
       name: "nobody-imports-tests",
       severity: "error",
-      from: { path: "^src/", pathNot: tests },
+      from: { path: "^(src|console/src)/", pathNot: tests },
       to: { path: [tests, "^test/"] },
     },
     {
