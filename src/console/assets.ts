@@ -2,7 +2,8 @@
  * The built application, in memory and compressed. It is built first when that is needed: a checkout has its sources
  * only, and an image may have the built one only.
  */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { extname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -14,8 +15,18 @@ export interface Asset {
   readonly bodies: ReadonlyMap<string, Buffer>;
   /** Its name changes with its content. */
   readonly immutable: boolean;
+  /** Of the scripts within a page, as its content security policy names them (CSP 3, 2.3.1). */
+  readonly scriptHashes: readonly string[];
 }
 
+/** Of each section its list, and what is shown of one thing in it. */
+const pages: Readonly<Record<string, readonly [string, string?] | undefined>> = {
+  "": ["OverviewPage"],
+  repositories: ["RepositoriesPage", "RepositoryPage"],
+  nodes: ["NodesPage", "NodePage"],
+  work: ["WorkPage"],
+  events: ["EventsPage"],
+};
 const types: Readonly<Record<string, string>> = {
   ".css": "text/css; charset=utf-8",
   ".html": "text/html; charset=utf-8",
@@ -23,7 +34,7 @@ const types: Readonly<Record<string, string>> = {
   ".png": "image/png",
   ".svg": "image/svg+xml",
 };
-/** Good enough, and quick: all of it takes a fraction of a second. */
+/** For what the build has not compressed: good enough, and quick. */
 const brotliQuality = 6;
 
 /** Files by path, as in "/assets/index-abc.js". Throws one sentence when there is nothing to serve. */
@@ -57,11 +68,33 @@ async function assetOf(file: string): Promise<Asset> {
   const type = types[extname(file)] ?? "";
   const bodies = new Map([["identity", body]]);
   if (extname(file) !== ".png") {
-    const params = { [constants.BROTLI_PARAM_QUALITY]: brotliQuality };
-    bodies.set("br", await promisify(brotliCompress)(body, { params }));
+    bodies.set("br", await compressed(file, body));
     bodies.set("gzip", await promisify(gzip)(body));
   }
-  return { type, bodies, immutable: file.includes("/assets/") };
+  const scriptHashes = extname(file) === ".html" ? hashesOf(body.toString()) : [];
+  return { type, bodies, immutable: file.includes("/assets/"), scriptHashes };
+}
+
+async function compressed(file: string, body: NonSharedBuffer): Promise<NonSharedBuffer> {
+  if (existsSync(`${file}.br`)) return readFileSync(`${file}.br`);
+  return promisify(brotliCompress)(body, { params: { [constants.BROTLI_PARAM_QUALITY]: brotliQuality } });
+}
+
+function hashesOf(html: string): string[] {
+  return [...html.matchAll(/<script>([^]*?)<\/script>/g)].map(
+    ([, script = ""]) => `'sha256-${createHash("sha256").update(script).digest("base64")}'`,
+  );
+}
+
+/**
+ * The page for an address: with what it needs named in it, where the build knows it. Which pages there are is the
+ * application's affair (console/src/router.ts): any other address gets the page without that.
+ */
+export function pageFor(assets: ReadonlyMap<string, Asset>, path: string): Asset | undefined {
+  const [, section = "", rest = ""] = /^\/([^/]*)\/?(.*)$/.exec(path) ?? [];
+  const names = pages[section];
+  const name = rest === "" ? names?.[0] : names?.[1];
+  return assets.get(`/pages/${name ?? ""}.html`) ?? assets.get("/index.html");
 }
 
 /** The best coding that a client takes (Accept-Encoding), of those there are. */

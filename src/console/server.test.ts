@@ -1,5 +1,6 @@
 /** The console's server in front of controllers that are made up here: assets, passing on, failing over, the stream. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -65,12 +66,22 @@ test("the application: a page for every address, files for ever, under a strict 
     assert.match(page.headers.get("content-type") ?? "", /^text\/html/);
     assert.equal(page.headers.get("cache-control"), "no-cache");
     const policy = page.headers.get("content-security-policy") ?? "";
-    assert.match(policy, /default-src 'none'; script-src 'self'; style-src 'self'/);
+    assert.match(policy, /default-src 'none'; script-src 'self' 'sha256-[\w+/]{43}='; style-src 'self'/);
     assert.doesNotMatch(policy, /unsafe|\*/);
     assert.equal(page.headers.get("x-content-type-options"), "nosniff");
   }
   const html = await (await fetch(url)).text();
-  assert.doesNotMatch(html, /<script>|<style|style=|onload=|https?:\/\//);
+  assert.doesNotMatch(html, /<style|style=|onload=|https?:\/\//);
+  const inline = [...html.matchAll(/<script>([^]*?)<\/script>/g)].map((match) => match[1] ?? "");
+  const hashes = inline.map((script) => createHash("sha256").update(script).digest("base64"));
+  const policy = (await fetch(url)).headers.get("content-security-policy") ?? "";
+  assert.deepEqual(
+    [...policy.matchAll(/'sha256-([^']+)'/g)].map((match) => match[1]),
+    hashes,
+  );
+  const list = await (await fetch(`${url}/repositories`)).text();
+  assert.match(list, /modulepreload[^>]*\/assets\/RepositoriesPage-/);
+  assert.doesNotMatch(await (await fetch(`${url}/repositories/a/b`)).text(), /RepositoriesPage/);
   const files = [...html.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map((match) => match[1] ?? "");
   assert.ok(files.length >= 4, files.join());
   for (const file of files) {

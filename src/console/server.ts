@@ -11,7 +11,7 @@ import type { ConsoleSettings } from "../base/settings.ts";
 import { version } from "../base/version.ts";
 import { activityPaths } from "../protocol/activity-api.ts";
 import { apiPaths } from "../protocol/public-api.ts";
-import { chooseBody, loadAssets, type Asset } from "./assets.ts";
+import { chooseBody, loadAssets, pageFor, type Asset } from "./assets.ts";
 import { Controllers, headersToPass, type Call } from "./controllers.ts";
 import { relayEvents } from "./event-relay.ts";
 
@@ -154,14 +154,23 @@ function callOf(request: FastifyRequest, reply: FastifyReply): Call {
   return { method: request.method, path: request.raw.url ?? "", headers, body, signal: abort.signal };
 }
 
+/** The page's own script is named by what is in it: no other one that gets into the page runs. */
+function policyWith(scriptHashes: readonly string[]): string {
+  return securityHeaders["content-security-policy"].replace(
+    "script-src 'self'",
+    `script-src 'self' ${scriptHashes.join(" ")}`,
+  );
+}
+
 /** Files, and for every other address the page: which pages there are is the application's affair. */
 function serve(app: FastifyInstance, assets: ReadonlyMap<string, Asset>): void {
   app.get("/*", async (request, reply) => {
     const [path = ""] = (request.raw.url ?? "").split("?", 1);
-    const asset = assets.get(path) ?? (path.startsWith("/assets/") ? undefined : assets.get("/index.html"));
+    const asset = assets.get(path) ?? (path.startsWith("/assets/") ? undefined : pageFor(assets, path));
     if (asset === undefined) throw new GitmeshError("not-found", "nothing is here");
     const { coding, body } = chooseBody(asset, request.headers["accept-encoding"] ?? "");
     if (coding !== "identity") reply.header("content-encoding", coding);
+    if (asset.scriptHashes.length > 0) reply.header("content-security-policy", policyWith(asset.scriptHashes));
     return reply
       .header("vary", "accept-encoding")
       .header("cache-control", asset.immutable ? "public, max-age=31536000, immutable" : "no-cache")
