@@ -26,7 +26,30 @@ interface Figures {
   /** The same for one that has the page's files. */
   readonly againMs: number;
   readonly searchMs: number;
+  /** When what the first rows wait for was there, ms after the address: name and time, in order of time. */
+  readonly steps: readonly (readonly [string, number])[];
+  /** All that was loaded until then, compressed. */
+  readonly bytes: number;
 }
+
+/** In the page: of the document, of each file that comes before the first row, and of the first answer. */
+const breakdown = `(() => {
+  const [page] = performance.getEntriesByType("navigation");
+  const files = performance.getEntriesByType("resource").filter(({ startTime }) => startTime < window.firstRowsMs);
+  const kind = (name) =>
+    name.includes("/api/repos") ? "rows answered" : name.endsWith(".css") ? "styles there"
+      : name.includes("/api/") ? "" : name.includes("Page-") ? "page's script there" : name.endsWith(".js") ? "scripts there" : "";
+  const steps = new Map([["page there", page.responseEnd]]);
+  for (const { name, requestStart, startTime, responseEnd } of files) {
+    const step = kind(name);
+    if (step !== "" && responseEnd <= window.firstRowsMs) steps.set(step, Math.max(steps.get(step) ?? 0, responseEnd));
+    if (step === "rows answered" && !steps.has("rows asked for")) steps.set("rows asked for", requestStart || startTime);
+  }
+  for (const { name, startTime } of performance.getEntriesByType("paint")) steps.set(name, startTime);
+  steps.set("first rows", window.firstRowsMs);
+  const bytes = [page, ...files].reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0);
+  return { steps: [...steps].toSorted(([, one], [, other]) => one - other), bytes };
+})()`;
 
 /**
  * In the page itself: when the first row was painted, and when the row that was searched for. Asking from outside would be
@@ -63,6 +86,9 @@ try {
     console.log(`first visit, nothing cached:     ${shown(figures.map(({ firstRowsMs }) => firstRowsMs))}`);
     console.log(`second visit (aim: under 1000):  ${shown(figures.map(({ againMs }) => againMs))}`);
     console.log(`last key of a search to its row: ${shown(figures.map(({ searchMs }) => searchMs))}`);
+    const middle = figures.toSorted((one, other) => one.firstRowsMs - other.firstRowsMs)[Math.floor(runs / 2)];
+    console.log(`the median first visit (${((middle?.bytes ?? 0) / 1000).toFixed(0)} kB in all):`);
+    for (const [name, ms] of middle?.steps ?? []) console.log(`  ${ms.toFixed(0).padStart(6)} ms  ${name}`);
   } finally {
     await browser.close();
   }
@@ -131,13 +157,14 @@ async function measure(browser: Browser): Promise<Figures> {
   const page = await context.newPage();
   await page.goto("/repositories", { waitUntil: "commit" });
   const firstRowsMs = await told(page, "firstRowsMs");
+  const { steps, bytes } = await page.evaluate<Pick<Figures, "steps" | "bytes">>(breakdown);
   await page.goto("/repositories", { waitUntil: "commit" });
   const againMs = await told(page, "firstRowsMs");
   const wanted = String(1 + Math.floor(Math.random() * count)).padStart(6, "0");
   await page.getByLabel("Search by name").fill(`repository-${wanted}`);
   const searchMs = await told(page, "searchMs");
   await context.close();
-  return { firstRowsMs, againMs, searchMs };
+  return { firstRowsMs, againMs, searchMs, steps, bytes };
 }
 
 async function told(page: Page, name: string): Promise<number> {
