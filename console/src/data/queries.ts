@@ -74,7 +74,8 @@ export interface Place {
   readonly cursors: readonly (string | undefined)[];
 }
 
-function repositoriesQuery(search: RepositorySearch) {
+/** Few pages are kept: each of them is read again when something changed. */
+export function repositoriesQuery(search: RepositorySearch) {
   return infiniteQueryOptions({
     queryKey: ["repositories", search],
     queryFn: ({ pageParam: { index, cursors }, signal }) =>
