@@ -19,7 +19,7 @@ import {
 import { refNameFromText } from "../protocol/ref-name.ts";
 import { repositoryNameFromUrlPath } from "../protocol/repository-name.ts";
 import type { RepositoryWithReplicas, Store } from "../store/store.ts";
-import { pushView, workView } from "./activity-views.ts";
+import { pushView, workItemsMax, workView } from "./activity-views.ts";
 import type { Membership } from "./membership.ts";
 import { metricsView, samplesFromMs } from "./metrics-view.ts";
 import type { NodeClient } from "./node-client.ts";
@@ -34,8 +34,6 @@ export interface ActivityRouteDependencies {
   readonly settings: ControllerSettings;
   readonly clock: Clock;
 }
-
-const workMax = 1000;
 
 export async function activityRoutes(app: FastifyInstance, deps: ActivityRouteDependencies): Promise<void> {
   const { store, membership, clock } = deps;
@@ -121,7 +119,7 @@ export async function activityRoutes(app: FastifyInstance, deps: ActivityRouteDe
         response: { 200: z.array(workViewSchema), ...problems(503) },
       },
     },
-    async () => (await store.listWork(workMax)).map((work) => workView(work, membership)),
+    async () => (await store.listWork(workItemsMax)).map((work) => workView(work, membership)),
   );
 
   routes.get(

@@ -5,10 +5,10 @@ import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
 import { GitmeshError } from "../base/errors.ts";
 import type { ControllerSettings } from "../base/settings.ts";
-import { activityPaths, eventViewSchema, listEventsQuerySchema } from "../protocol/activity-api.ts";
+import { activityPaths, eventViewSchema, listEventsQuerySchema, storeDownHeader } from "../protocol/activity-api.ts";
 import type { Store } from "../store/store.ts";
 import { eventView } from "./activity-views.ts";
-import type { EventStream, Watcher } from "./event-stream.ts";
+import { messageText, type EventStream } from "./event-stream.ts";
 import type { Membership } from "./membership.ts";
 import { problems } from "./open-api-route.ts";
 
@@ -28,7 +28,8 @@ const streamQuerySchema = z.object({
 });
 /** A client that takes nothing for this many bytes is cut off: it comes back and goes on. */
 const unsentBytesMax = 1024 * 1024;
-const keepAliveMaxMs = 10_000;
+/** A client that hears nothing for somewhat longer may take its controller for hung (src/console/controllers.ts). */
+const keepAliveMaxMs = 3000;
 /** How soon a client that lost the connection is to come back. */
 const retryMs = 1000;
 
@@ -63,6 +64,8 @@ export async function eventRoutes(app: FastifyInstance, deps: EventRouteDependen
   routes.get(
     activityPaths.eventStream,
     {
+      // Its answer would never end.
+      exposeHeadRoute: false,
       schema: {
         summary: "The same as it happens",
         description:
@@ -100,11 +103,8 @@ async function stream(
     else if (raw.writableLength > unsentBytesMax) raw.destroy();
     else raw.write(text);
   };
-  const send: Watcher["send"] = (event, data, id) => {
-    write(`${id === undefined ? "" : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-  };
-  send("hello", { controller: name, version });
-  const leave = await eventStream.watch({ send }, lastId);
+  write(messageText("hello", { controller: name, version }));
+  const { begun: storeAnswers, leave } = await eventStream.watch({ write }, lastId);
   reply.hijack();
   open.add(reply);
   const keepAliveMs = Math.min(keepAliveMaxMs, settings.requestIdleMs / 3);
@@ -126,6 +126,7 @@ async function stream(
     "cache-control": "no-store",
     "x-accel-buffering": "no",
     "x-request-id": request.id,
+    ...(storeAnswers ? {} : { [storeDownHeader]: "true" }),
   });
   raw.write(begun.join(""));
   keepAlive();

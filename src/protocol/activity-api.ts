@@ -187,6 +187,9 @@ export const nodeReplicaViewSchema = z.object({
 });
 export type NodeReplicaView = z.infer<typeof nodeReplicaViewSchema>;
 
+/** Of an answer of the event stream that begins while the metadata store does not answer this controller. */
+export const storeDownHeader = "x-gitmesh-store-down";
+
 /**
  * Messages of the event stream by their `event` field, with what their `data` is as JSON. What has an id is where a
  * client may go on from (Last-Event-ID). A "change" may come twice: it has the event's own id.
@@ -211,6 +214,11 @@ export interface StreamMessages {
     readonly diskUsage: number;
     readonly load: number;
   }[];
+  /**
+   * Whether the metadata store answers, whenever that changes, and first of all to who comes while it does not; nothing
+   * but "nodes" is told then. Optional: who does not know it misses nothing.
+   */
+  readonly store?: { readonly ok: boolean };
   /** There are new numbers for the charts. */
   readonly samples: Record<string, never>;
   /** What GET /api/work would answer now, whenever it changed. */

@@ -157,7 +157,7 @@ export interface ActivityStore {
   // Work
   saveWork(work: WorkRecord): Promise<void>;
   removeWork(repositoryId: string, nodeId: string): Promise<void>;
-  /** Last changed first. */
+  /** What is running first, then what failed; of each, last changed first. */
   listWork(limit: number): Promise<readonly WorkRecord[]>;
   /** Drops what has not changed since `beforeMs`. */
   trimWork(beforeMs: number): Promise<void>;

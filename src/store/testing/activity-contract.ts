@@ -296,7 +296,7 @@ export function activityContract(store: () => Store): void {
     assert.equal(last?.name, `${prefix}/c`);
   });
 
-  void test("work is saved, changed, listed by its last change, removed and trimmed", async () => {
+  void test("work is saved, changed, listed (what is running first), removed and trimmed", async () => {
     const work: WorkRecord = {
       repositoryId: uuid(),
       nodeId: "n1",
@@ -320,7 +320,7 @@ export function activityContract(store: () => Store): void {
     };
     await store().saveWork({ ...work, nodeId: "n2", updatedMs: 2 });
     await store().saveWork(changed);
-    assert.deepEqual(await store().listWork(10), [changed, { ...work, nodeId: "n2", updatedMs: 2 }]);
+    assert.deepEqual(await store().listWork(10), [{ ...work, nodeId: "n2", updatedMs: 2 }, changed]);
     assert.equal((await store().listWork(1)).length, 1);
     await store().removeWork(work.repositoryId, "n1");
     await store().removeWork(work.repositoryId, "n1");
