@@ -45,7 +45,8 @@ export const errorCatalogue = {
   "foreign-host": {
     status: 403,
     title: "The console does not go by this name",
-    remedy: "Add the name to the console's setting hosts, or use its address; a proxy in front of it must pass Host on.",
+    remedy:
+      "Add the name to the console's setting hosts, or use its address; a proxy in front of it must pass Host on.",
     fault: "user",
   },
   "not-found": {

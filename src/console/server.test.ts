@@ -228,11 +228,20 @@ test("the console goes by its own names only: another's may lead here from anybo
   const controller = await FakeController.start(t);
   const url = await consoleOf(t, controller.url);
   for (const host of ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example."]) {
-    for (const path of ["/", "/api/nodes", "/api/events/stream"]) assert.equal(await rawStatus(url, path, host), 403, host);
+    for (const path of ["/", "/api/nodes", "/api/events/stream"])
+      assert.equal(await rawStatus(url, path, host), 403, host);
     assert.equal(await rawStatus(url, "/healthz", host), 200);
   }
   assert.deepEqual(controller.asked, []);
-  const own = ["127.0.0.1:8080", "[::1]:8080", "localhost", "LocalHost:1", "a.localhost", "console", "git.example:8080"];
+  const own = [
+    "127.0.0.1:8080",
+    "[::1]:8080",
+    "localhost",
+    "LocalHost:1",
+    "a.localhost",
+    "console",
+    "git.example:8080",
+  ];
   for (const host of [...own, hostname()]) assert.equal(await rawStatus(url, "/api/nodes", host), 200, host);
 });
 

@@ -92,10 +92,7 @@ function refuseOtherHosts({ headers, url }: FastifyRequest, own: ReadonlySet<str
 
 /** Without the port; undefined when there is none, which no browser does. */
 function hostName(host: string | undefined): string | undefined {
-  return host
-    ?.replace(/:\d*$/, "")
-    .replace(/\.$/, "")
-    .toLowerCase();
+  return host?.replace(/:\d*$/, "").replace(/\.$/, "").toLowerCase();
 }
 
 function ownNames({ hosts, listen: address }: ConsoleSettings): ReadonlySet<string> {

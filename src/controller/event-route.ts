@@ -10,6 +10,7 @@ import type { Store } from "../store/store.ts";
 import { eventView } from "./activity-views.ts";
 import { messageText, type EventStream } from "./event-stream.ts";
 import type { Membership } from "./membership.ts";
+import { isUrlOf } from "./node-lookup.ts";
 import { problems } from "./open-api-route.ts";
 
 export interface EventRouteDependencies {
@@ -26,6 +27,8 @@ export interface EventRouteDependencies {
 const streamQuerySchema = z.object({
   lastEventId: z.coerce.number().int().min(0).optional().describe("Where there is no Last-Event-ID header"),
 });
+/** Removed nodes that are still found by their URL. */
+const removalsMax = 1000;
 /** A client that takes nothing for this many bytes is cut off: it comes back and goes on. */
 const unsentBytesMax = 1024 * 1024;
 /** A client that hears nothing for somewhat longer may take its controller for hung (src/console/controllers.ts). */
@@ -54,7 +57,7 @@ export async function eventRoutes(app: FastifyInstance, deps: EventRouteDependen
         before,
         kinds: kind,
         repositoryId: repository === undefined ? undefined : await repositoryIdOf(store, repository),
-        nodeId: node === undefined ? undefined : nodeIdOf(membership, node),
+        nodeId: node === undefined ? undefined : await nodeIdOf(deps, node),
         limit,
       });
       return events.map((event) => eventView(event, membership));
@@ -133,11 +136,16 @@ async function stream(
   if (raw.destroyed) raw.emit("close");
 }
 
+/** A deleted one is found by its name too, and one that is called otherwise now by the old one. */
 async function repositoryIdOf(store: Store, nameOrId: string): Promise<string> {
-  return (await store.findRepository(nameOrId))?.repository.id ?? nameOrId;
+  const found = await store.findRepository(nameOrId);
+  return found?.repository.id ?? (await store.repositoryIdInEvents(nameOrId)) ?? nameOrId;
 }
 
-function nodeIdOf(membership: Membership, wanted: string): string {
-  const found = membership.nodes().find((node) => node.url === wanted || new URL(node.url).host === wanted);
-  return found?.id ?? wanted;
+/** One that was removed is found by its URL too: the event of its removal begins with it. */
+async function nodeIdOf({ store, membership }: EventRouteDependencies, wanted: string): Promise<string> {
+  const found = membership.nodes().find((node) => isUrlOf(node.url, wanted));
+  if (found !== undefined) return found.id;
+  const removals = await store.listEvents({ kinds: ["node-removed"], limit: removalsMax });
+  return removals.find(({ detail }) => isUrlOf(detail.split(",", 1)[0] ?? "", wanted))?.nodeId ?? wanted;
 }

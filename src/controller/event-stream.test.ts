@@ -263,5 +263,6 @@ test("work is told when it changes, and to who comes", async (t) => {
   assert.equal(count(), 2);
   const late = new Client();
   await watch(late);
-  assert.equal((late.messages.find(({ event }) => event === "work")?.data as unknown[]).length, 1);
+  const told = late.messages.find(({ event }) => event === "work")?.data as readonly unknown[] | undefined;
+  assert.equal(told?.length, 1);
 });

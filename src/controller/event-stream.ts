@@ -112,10 +112,7 @@ export class EventStream {
       this.#wake = new AbortController();
       if (this.#watchers.size === 0) this.#order = undefined;
       else await this.#lookForAll();
-      await clock.sleep(
-        this.#watchers.size === 0 ? unwatchedMs : lookMs,
-        AbortSignal.any([signal, this.#wake.signal]),
-      );
+      await clock.sleep(this.#watchers.size === 0 ? unwatchedMs : lookMs, AbortSignal.any([signal, this.#wake.signal]));
     }
   }
 

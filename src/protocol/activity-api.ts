@@ -11,7 +11,7 @@ export const activityPaths = {
   refs: (name: string) => `/api/refs/${name}`,
   /** GET: the last pushes. */
   pushes: (name: string) => `/api/pushes/${name}`,
-  /** POST moveRequest: 202. */
+  /** POST moveRequest: 202. DELETE ?from=: cancels it, 204. */
   moves: (name: string) => `/api/moves/${name}`,
   /** GET: steps of the repair, under way or failed. */
   work: "/api/work",
@@ -50,6 +50,8 @@ export const eventKind = z.enum([
   "node-undrained",
   "node-removed",
 ]);
+
+export type EventKind = z.infer<typeof eventKind>;
 
 const moment = z.int().describe("ms since 1970");
 const limit = (most: number, usual: number) =>
@@ -130,6 +132,10 @@ export type PushView = z.infer<typeof pushViewSchema>;
 export const moveRequestSchema = z.strictObject({
   from: z.string().max(2048).describe("Id, HOST:PORT or URL of a repository server that has a replica"),
   to: z.string().max(2048).optional().describe("Where a replica is to be; default: chosen by room"),
+});
+
+export const cancelMoveQuerySchema = z.strictObject({
+  from: z.string().max(2048).describe("Id, HOST:PORT or URL of the repository server that it was to leave"),
 });
 
 export const workViewSchema = z.object({
