@@ -30,12 +30,17 @@ interface Limits {
   readonly idleMs: number;
 }
 
-const connectMs = 2000;
-/** A controller that does not begin to answer a question in this time is passed over, if there is another one. */
-const readMs = 5000;
-const aloneMs = 60_000;
-/** Streams say something at least every three seconds (src/controller/event-route.ts). */
-const streamIdleMs = 8000;
+export interface ControllerTimes {
+  readonly connectMs: number;
+  /** A controller that does not begin to answer a question in this time is passed over, if there is another one. */
+  readonly readMs: number;
+  /** The last one that can be asked has this long. */
+  readonly aloneMs: number;
+  /** Streams say something at least every three seconds (src/controller/event-route.ts). */
+  readonly streamIdleMs: number;
+}
+
+const usualTimes: ControllerTimes = { connectMs: 2000, readMs: 5000, aloneMs: 60_000, streamIdleMs: 8000 };
 
 /** Nothing was sent when one of these comes. */
 const unsentCodes = new Set([
@@ -53,14 +58,17 @@ const apiPrefix = "/api/";
 export class Controllers {
   readonly #urls: readonly string[];
   readonly #log: Logger;
-  readonly #agent = new Agent({ connectTimeout: connectMs, keepAliveTimeout: 10_000, pipelining: 1 });
+  readonly #times: ControllerTimes;
+  readonly #agent: Agent;
   /** Answers that each began so far. */
   readonly #answers: number[];
   #preferred = 0;
 
-  constructor(urls: readonly string[], log: Logger) {
+  constructor(urls: readonly string[], log: Logger, times = usualTimes) {
     this.#urls = urls;
     this.#log = log;
+    this.#times = times;
+    this.#agent = new Agent({ connectTimeout: times.connectMs, keepAliveTimeout: 10_000, pipelining: 1 });
     this.#answers = urls.map(() => 0);
   }
 
@@ -70,12 +78,14 @@ export class Controllers {
 
   /** Throws "controller-unreachable" when none answers, "outcome-unknown" for a change that may have taken effect. */
   forward(call: Call): Promise<Answer> {
+    const { readMs, aloneMs } = this.#times;
     const reads = call.method === "GET" || call.method === "HEAD";
     return this.#try(call, reads, { othersMs: reads ? readMs : aloneMs, aloneMs, idleMs: aloneMs });
   }
 
   /** An answer that goes on for ever. */
   stream(call: Call): Promise<Answer> {
+    const { readMs, streamIdleMs } = this.#times;
     return this.#try(call, true, { othersMs: readMs, aloneMs: streamIdleMs, idleMs: streamIdleMs });
   }
 
@@ -90,6 +100,7 @@ export class Controllers {
     const failures: string[] = [];
     /** For the case that no other is better. */
     let unwell: Answer | undefined;
+    let isSlow = false;
     for (let attempt = 0; attempt < this.#urls.length; attempt += 1) {
       const index = (first + attempt) % this.#urls.length;
       const url = this.#urls[index] ?? "";
@@ -106,10 +117,10 @@ export class Controllers {
           bodyTimeout: limits.idleMs,
         });
         const answer = { ...response, from: index };
-        this.#answers[index] = answersBefore + 1;
+        this.#answers[index] = (this.#answers[index] ?? 0) + 1;
         discard(unwell);
         if (!repeatable || !isUnwell(answer)) {
-          this.#preferred = index;
+          if (!isSlow) this.#preferred = index;
           return answer;
         }
         unwell = answer;
@@ -122,6 +133,7 @@ export class Controllers {
         this.#log.debug({ url, error: messageOf(error) }, "a controller does not answer");
         // Others shall not wait for it too, unless it answered them meanwhile: then it is this question that takes long.
         if (this.#answers[index] === answersBefore) this.passOver(index);
+        else isSlow = true;
         if (!repeatable && !isUnsent(error)) {
           throw new GitmeshError("outcome-unknown", `the controller at ${url} broke off before it answered`, {
             cause: error,

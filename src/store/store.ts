@@ -35,7 +35,7 @@ export interface Repository {
 
 export interface RepositoryWithReplicas {
   readonly repository: Repository;
-  /** In order of creation; the first READY one is the primary. */
+  /** In order of creation; the first READY one on a live node is the primary. */
   readonly replicas: readonly Replica[];
 }
 
