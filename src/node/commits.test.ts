@@ -45,8 +45,8 @@ test("a subject of any length does not keep the others from being told", async (
   // More than is taken of git's output, and not in one argument.
   const message = join(source.directory, "message");
   writeFileSync(message, "word ".repeat(2 ** 24));
-  source.text("commit", "-q", "--allow-empty", "--cleanup=verbatim", "-F", message);
-  const long = source.text("rev-parse", "HEAD");
+  const long = source.text("commit-tree", `${first}^{tree}`, "-p", first, "-F", message);
+  source.text("update-ref", "refs/heads/master", long);
   const id = await node.create();
   assert.equal((await node.stage(id, source.pack("master"), long)).kind, "staged");
   const answer = await node.json("POST", nodePaths.commits(id), { oids: [long, first] });
