@@ -1,5 +1,5 @@
 /** What changed the cluster, for people. Each is written in the transaction of the change that it tells of. */
-import type { Selectable } from "kysely";
+import { sql, type Selectable } from "kysely";
 import type { Clock } from "../../base/clock.ts";
 import { eventKind } from "../../protocol/activity-api.ts";
 import type { ClusterEvent, EventKind, EventQuery, NewEvent } from "../activity.ts";
@@ -118,15 +118,20 @@ function selectOf(
   { before, repositoryId, nodeId, limit }: EventQuery,
   kinds: readonly EventKind[] | undefined,
 ) {
-  return db
-    .selectFrom("events")
-    .selectAll()
-    .$if(before !== undefined, (query) => query.where("id", "<", before ?? 0))
-    .$if(kinds !== undefined, (query) => query.where("kind", "in", kinds ?? []))
-    .$if(repositoryId !== undefined, (query) => query.where("repository_id", "=", repositoryId ?? ""))
-    .$if(nodeId !== undefined, (query) => query.where("node_id", "=", nodeId ?? ""))
-    .orderBy("id", "desc")
-    .limit(limit);
+  return (
+    db
+      .selectFrom("events")
+      .selectAll()
+      .$if(before !== undefined, (query) => query.where("id", "<", before ?? 0))
+      // Of an empty list only SQLite knows what it means.
+      .$if(kinds !== undefined, (query) =>
+        kinds?.length === 0 ? query.where(sql<boolean>`1 = 0`) : query.where("kind", "in", kinds ?? []),
+      )
+      .$if(repositoryId !== undefined, (query) => query.where("repository_id", "=", repositoryId ?? ""))
+      .$if(nodeId !== undefined, (query) => query.where("node_id", "=", nodeId ?? ""))
+      .orderBy("id", "desc")
+      .limit(limit)
+  );
 }
 
 /** A kind that a later program wrote is passed over. */
