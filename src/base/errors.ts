@@ -39,7 +39,14 @@ export const errorCatalogue = {
   "cross-site": {
     status: 403,
     title: "Another site's page asked for a change",
-    remedy: "Use the console's own pages.",
+    remedy: "Use the console's own pages; a proxy in front of it must pass Host on as the browser sent it.",
+    fault: "user",
+  },
+  "foreign-host": {
+    status: 403,
+    title: "The console does not go by this name",
+    remedy:
+      "Add the name to the console's setting hosts, or use its address; a proxy in front of it must pass Host on.",
     fault: "user",
   },
   "not-found": {

@@ -20,6 +20,15 @@ const urlList = z
       .filter((url) => url !== ""),
   )
   .pipe(z.array(httpUrl).min(1, "must name at least one URL"));
+const hostList = z
+  .string()
+  .transform((text) =>
+    text
+      .split(",")
+      .map((name) => name.trim())
+      .filter((name) => name !== ""),
+  )
+  .pipe(z.array(z.string().regex(/^[A-Za-z0-9.-]{1,253}$/, "must be host names, without a port")));
 const milliseconds = z.coerce.number().int().min(1).max(86_400_000);
 const longMilliseconds = z.coerce
   .number()
@@ -174,6 +183,11 @@ export const consoleSettingsSchema = z.object({
   shutdownMs: shared.shutdownMs,
   listen: listenAddress.default("127.0.0.1:8080").describe("Address and port to listen on"),
   controllers: urlList.describe("Controller URLs, separated by commas; any that answers is used"),
+  hosts: hostList
+    .default([])
+    .describe(
+      "Names that browsers reach the console by, separated by commas; addresses, names without a dot and the machine's own are taken anyway",
+    ),
 });
 export type ConsoleSettings = z.infer<typeof consoleSettingsSchema>;
 

@@ -3,9 +3,12 @@ import { z } from "zod";
 import { momentText, systemClock } from "../base/clock.ts";
 import {
   apiPaths,
+  copiesViewSchema,
   dataLossViewSchema,
+  pageItemsMax,
   repairViewSchema,
   repositoryViewSchema,
+  type CopiesView,
   type RepairView,
   type RepositoryView,
 } from "../protocol/public-api.ts";
@@ -20,14 +23,16 @@ const waitDefaultSeconds = 3600;
 
 /** Exit status 1 when something needs a person. */
 export async function status(options: Options): Promise<number> {
-  const { body } = await new ApiClient(options["url"]).call("GET", apiPaths.repair);
-  const repair = repairViewSchema.parse(body);
-  if (options["json"] === true) say(JSON.stringify(body, null, 2));
-  else for (const part of statusText(repair)) say(part);
+  const client = new ApiClient(options["url"]);
+  const repair = repairViewSchema.parse((await client.call("GET", apiPaths.repair)).body);
+  const asked = `${apiPaths.copies}?fresh=true&limit=${pageItemsMax}`;
+  const { total, copies, unreachable } = copiesViewSchema.parse((await client.call("GET", asked)).body);
+  if (options["json"] === true) say(JSON.stringify({ ...repair, copies, unreachable }, null, 2));
+  else for (const part of statusText(repair, { total, copies, unreachable })) say(part);
   return repair.stuck.length > 0 || repair.work.some((work) => work.status === "QUARANTINED") ? 1 : 0;
 }
 
-function statusText(repair: RepairView): string[] {
+function statusText(repair: RepairView, onDisks: Omit<CopiesView, "at">): string[] {
   const { scrub } = repair;
   const parts = [
     table([
@@ -52,14 +57,16 @@ function statusText(repair: RepairView): string[] {
   );
   section(
     ["COPY", "NODE", "NAME", "ID", "SINCE", "SIZE", "REASON"],
-    repair.copies.map((copy) => {
+    onDisks.copies.map((copy) => {
       const since = copy.since < 0 ? "" : momentText(copy.since);
       return [copy.kind, copy.url, copy.name, copy.repositoryId, since, sizeText(copy.size), copy.reason];
     }),
   );
+  const more = onDisks.total - onDisks.copies.length;
+  if (more > 0) parts.push(`and ${more} more`);
   section(
     ["NO ANSWER FROM"],
-    repair.unreachable.map((url) => [url]),
+    onDisks.unreachable.map((url) => [url]),
   );
   if (parts.length === 1) parts.push("\nNothing to repair.");
   return parts;

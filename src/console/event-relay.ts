@@ -2,11 +2,11 @@
  * Passes the event stream on. When its controller dies, another one goes on where it was, in the same answer: a browser
  * notices nothing. Whole messages only, so that none is cut by the change.
  */
-import type { Readable, Writable } from "node:stream";
+import type { Writable } from "node:stream";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import type { Call, Controllers } from "./controllers.ts";
+import type { Answer, Call, Controllers } from "./controllers.ts";
 
 /** A message has one event; lists of work are the longest. */
 const messageBytesMax = 4 * 1024 * 1024;
@@ -26,14 +26,14 @@ export interface RelayDependencies {
 export async function relayEvents(
   { controllers, clock, log }: RelayDependencies,
   call: Call,
-  first: Readable,
+  first: Answer,
   client: Writable,
 ): Promise<void> {
   const cursor = new MessageCutter(call.headers["last-event-id"] ?? "");
-  let source: Readable | undefined = first;
+  let source: Answer | undefined = first;
   while (source !== undefined && !call.signal.aborted) {
     try {
-      for await (const chunk of source as AsyncIterable<Buffer>) {
+      for await (const chunk of source.body as AsyncIterable<Buffer>) {
         const whole = cursor.take(chunk);
         if (whole !== "") client.write(whole);
         if (client.writableLength > unsentBytesMax) throw new Error("the client takes nothing");
@@ -43,10 +43,12 @@ export async function relayEvents(
     }
     cursor.restart();
     if (client.writableLength > unsentBytesMax) return;
+    // It may hang, and would keep the next call waiting.
+    controllers.passOver(source.from);
     source = await next();
   }
 
-  async function next(): Promise<Readable | undefined> {
+  async function next(): Promise<Answer | undefined> {
     const endMs = clock.monotonicMs() + patienceMs;
     while (!call.signal.aborted && clock.monotonicMs() < endMs) {
       await clock.sleep(pauseMs, call.signal);
@@ -54,7 +56,7 @@ export async function relayEvents(
         const lastId = cursor.lastId;
         const headers = lastId === "" ? call.headers : { ...call.headers, "last-event-id": lastId };
         const answer = await controllers.stream({ ...call, headers });
-        if (answer.statusCode === 200) return answer.body;
+        if (answer.statusCode === 200) return answer;
         await answer.body.dump();
       } catch {
         // Tried again until the patience is at its end.

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { connect, type AddressInfo } from "node:net";
+import { hostname } from "node:os";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../base/clock.ts";
 import { createLogger } from "../base/log.ts";
@@ -48,7 +49,14 @@ class FakeController {
 
 async function consoleOf(t: TestContext, ...controllers: readonly string[]): Promise<string> {
   const running = await startConsole(
-    { name: "console", logLevel: "silent", shutdownMs: 1000, listen: "127.0.0.1:0", controllers: [...controllers] },
+    {
+      name: "console",
+      logLevel: "silent",
+      shutdownMs: 1000,
+      listen: "127.0.0.1:0",
+      controllers: [...controllers],
+      hosts: ["git.example"],
+    },
     { log: createLogger("console", "silent"), clock: systemClock },
   );
   t.after(() => running.close());
@@ -151,6 +159,101 @@ test("changes are taken from the console's own pages, and from programs", async 
   assert.equal(await post({ origin: url }), 200);
   assert.equal(await post({}), 200);
   assert.equal(controller.asked.length, 2);
+});
+
+test("a question that one controller cannot answer now is put to the others; the last word is passed on", async (t) => {
+  const [one, two] = [await FakeController.start(t), await FakeController.start(t)];
+  const unwell: Answer = (_request, response) =>
+    response.writeHead(503, { "content-type": "application/problem+json" }).end('{"code":"store-unavailable"}');
+  const well = two.answer;
+  one.answer = unwell;
+  const url = await consoleOf(t, one.url, two.url);
+  for (let time = 1; time <= 2; time += 1) assert.equal((await fetch(`${url}/api/nodes`)).status, 200);
+  assert.deepEqual([one.asked.length, two.asked.length], [1, 2], "the one that could is asked first from then on");
+  two.answer = unwell;
+  const answer = await fetch(`${url}/api/nodes`);
+  assert.deepEqual([answer.status, await answer.json()], [503, { code: "store-unavailable" }]);
+  two.answer = (request) => request.socket.destroy();
+  assert.equal((await fetch(`${url}/api/nodes`)).status, 503, "what one said is better than no word");
+  two.answer = well;
+  assert.equal((await fetch(`${url}/api/nodes`)).status, 200);
+  two.answer = unwell;
+  one.answer = well;
+  const asked = one.asked.length;
+  const changed = await fetch(`${url}/api/repos/a`, { method: "DELETE" });
+  assert.deepEqual([changed.status, one.asked.length], [503, asked], "a change is not tried twice");
+});
+
+test("a stream that begins without the store is taken when there is no better one", async (t) => {
+  const [one, two] = [await FakeController.start(t), await FakeController.start(t)];
+  const streaming =
+    (first: string, headers: object = {}): Answer =>
+    (_request, response) => {
+      response.writeHead(200, { "content-type": "text/event-stream", ...headers });
+      response.write(first);
+    };
+  one.answer = streaming("event: store\ndata: 1\n\n", { "x-gitmesh-store-down": "true" });
+  two.answer = streaming("event: store\ndata: 2\n\n");
+  const first = async (url: string): Promise<string | undefined> => {
+    const abort = new AbortController();
+    const answer = await fetch(`${url}/api/events/stream`, { signal: abort.signal });
+    const text = await answer.body?.pipeThrough(new TextDecoderStream()).getReader().read();
+    abort.abort();
+    return text?.value;
+  };
+  assert.match((await first(await consoleOf(t, one.url, two.url))) ?? "", /data: 2/);
+  assert.match((await first(await consoleOf(t, one.url))) ?? "", /data: 1/);
+});
+
+/** The status that a path as it is gets: other clients resolve its dots themselves. */
+function rawStatus(url: string, path: string, host = "127.0.0.1"): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(new URL(url).port), "127.0.0.1");
+    socket.on("error", reject);
+    socket.once("data", (chunk: Buffer) => {
+      resolve(Number(chunk.toString().slice(9, 12)));
+      socket.destroy();
+    });
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  });
+}
+
+test("nothing of a controller but its API can be reached", async (t) => {
+  const controller = await FakeController.start(t);
+  const url = await consoleOf(t, controller.url);
+  const outside = [
+    "/api/../git/x.git/info/refs",
+    "/api/%2e%2e/cluster/heartbeat",
+    "/api/a/%2E./../cluster/heartbeat",
+    "/api/..",
+    "/api/.%2e/",
+    "/api/\\..\\..\\cluster",
+  ];
+  for (const path of outside) assert.equal(await rawStatus(url, path), 404, path);
+  assert.deepEqual(controller.asked, []);
+  assert.equal(await rawStatus(url, "/api/a/../nodes?x=/../y"), 200);
+  assert.deepEqual(controller.asked, ["GET /api/nodes?x=/../y"]);
+});
+
+test("the console goes by its own names only: another's may lead here from anybody's page", async (t) => {
+  const controller = await FakeController.start(t);
+  const url = await consoleOf(t, controller.url);
+  for (const host of ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example."]) {
+    for (const path of ["/", "/api/nodes", "/api/events/stream"])
+      assert.equal(await rawStatus(url, path, host), 403, host);
+    assert.equal(await rawStatus(url, "/healthz", host), 200);
+  }
+  assert.deepEqual(controller.asked, []);
+  const own = [
+    "127.0.0.1:8080",
+    "[::1]:8080",
+    "localhost",
+    "LocalHost:1",
+    "a.localhost",
+    "console",
+    "git.example:8080",
+  ];
+  for (const host of [...own, hostname()]) assert.equal(await rawStatus(url, "/api/nodes", host), 200, host);
 });
 
 test("the stream goes on from another controller, in the same answer, after the last whole message", async (t) => {

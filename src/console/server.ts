@@ -2,6 +2,8 @@
  * The console's server: the built application, and the controllers' API under the same address, so that a browser needs
  * no other.
  */
+import { isIP } from "node:net";
+import { hostname } from "node:os";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Clock } from "../base/clock.ts";
 import { GitmeshError } from "../base/errors.ts";
@@ -16,6 +18,8 @@ import { Controllers, headersToPass, type Call } from "./controllers.ts";
 import { relayEvents } from "./event-relay.ts";
 
 const requestIdleMs = 60_000;
+/** For load balancers, by whatever name. */
+const withAnyHost: ReadonlySet<string> = new Set([apiPaths.health, apiPaths.ready]);
 /** The controllers have a limit of their own. */
 const bodyLimitBytes = 1024 * 1024;
 const securityHeaders = {
@@ -53,6 +57,7 @@ export async function startConsole(
   const app = createHttpServer({ log, requestIdleMs, bodyLimitBytes });
   app.addHook("onRequest", async (request, reply) => {
     void reply.headers(securityHeaders);
+    refuseOtherHosts(request, ownNames(settings));
     refuseOtherSites(request);
   });
   app.get(apiPaths.health, async () => ({ status: "ok", name: settings.name, version }));
@@ -72,6 +77,27 @@ export async function startConsole(
       log.info("console stopped");
     },
   };
+}
+
+/**
+ * A page of another site may have its own name lead to this address, and would be of the same origin then (DNS rebinding).
+ * What no stranger's name can be is taken: an address, a name without a dot, this machine's own, and those that are set.
+ */
+function refuseOtherHosts({ headers, url }: FastifyRequest, own: ReadonlySet<string>): void {
+  const name = hostName(headers.host);
+  if (name === undefined || withAnyHost.has(url) || !name.includes(".") || own.has(name)) return;
+  if (isIP(name) !== 0 || name.startsWith("[") || name.endsWith(".localhost")) return;
+  throw new GitmeshError("foreign-host", `the console was asked for as ${name.slice(0, 255)}`);
+}
+
+/** Without the port; undefined when there is none, which no browser does. */
+function hostName(host: string | undefined): string | undefined {
+  return host?.replace(/:\d*$/, "").replace(/\.$/, "").toLowerCase();
+}
+
+function ownNames({ hosts, listen: address }: ConsoleSettings): ReadonlySet<string> {
+  const machine = hostname().toLowerCase();
+  return new Set([machine, `${machine}.local`, hostName(address) ?? "", ...hosts.map((name) => name.toLowerCase())]);
 }
 
 /** A page of another site must not change anything with the rights of who looks at it. */
@@ -96,7 +122,7 @@ function passOn(app: FastifyInstance, deps: PassDependencies): void {
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
-    scope.get(activityPaths.eventStream, async (request, reply) => {
+    scope.get(activityPaths.eventStream, { exposeHeadRoute: false }, async (request, reply) => {
       await stream(deps, request, reply, streams);
     });
     scope.route({
@@ -141,7 +167,7 @@ async function stream(
     "cache-control": "no-store",
     "x-accel-buffering": "no",
   });
-  await relayEvents(deps, call, answer.body, raw);
+  await relayEvents(deps, call, answer, raw);
   streams.delete(reply);
   raw.end();
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { v7 as uuid } from "uuid";
 import type { EventView, MetricsView, NodeReplicaView, PushView, RefsView } from "../protocol/activity-api.ts";
-import type { NodeView, RepositoryView } from "../protocol/public-api.ts";
+import type { NodeView, RepairView, RepositoryView } from "../protocol/public-api.ts";
 import { EventReader } from "./testing/event-reader.ts";
 import { json } from "./testing/fake-node.ts";
 import { TestCluster, until } from "./testing/test-cluster.ts";
@@ -107,6 +107,44 @@ test("events by page, kind, repository and node", async (t) => {
     [[node.id, node.url]],
   );
   assert.equal((await cluster.call("GET", "/api/events?kind=nonsense")).status, 400);
+});
+
+test("events of what is gone are found by the names that it had", async (t) => {
+  const cluster = await TestCluster.start(t, { nodes: 2, settings: { replicas: 1 } });
+  const { id } = await parse<RepositoryView>(await cluster.call("POST", "/api/repos/old"));
+  await cluster.call("PATCH", "/api/repos/old", { name: "new" });
+  const kindsBy = async (query: string): Promise<string[]> =>
+    (await parse<EventView[]>(await cluster.call("GET", `/api/events?${query}`))).map(({ kind }) => kind);
+  const soFar = ["repository-renamed", "repository-created"];
+  assert.deepEqual(await kindsBy("repository=old"), soFar);
+  await cluster.call("DELETE", "/api/repos/new");
+  for (const name of ["old", "new", id]) {
+    assert.deepEqual(await kindsBy(`repository=${name}`), ["repository-deleted", ...soFar], name);
+  }
+  const gone = cluster.node(1);
+  await cluster.kill(gone);
+  await until("it can be removed", async () => (await cluster.call("DELETE", `/api/nodes/${gone.id}`)).status === 204);
+  for (const name of [gone.id, gone.url, `${gone.url}/`, new URL(gone.url).host]) {
+    assert.equal((await kindsBy(`node=${encodeURIComponent(name)}`))[0], "node-removed", name);
+  }
+});
+
+test("a move is listed as work, and can be cancelled", async (t) => {
+  const cluster = await TestCluster.start(t, { nodes: 3, settings: { replicas: 2, repairIntervalMs: 600_000 } });
+  const created = await parse<RepositoryView>(await cluster.call("POST", "/api/repos/a"));
+  const [from = ""] = created.nodes.map(({ url }) => url);
+  const to = cluster.nodes.find(({ url }) => created.nodes.every((replica) => replica.url !== url))?.url ?? "";
+  assert.equal((await cluster.call("POST", "/api/moves/a", { from, to })).status, 202);
+  const { work } = await parse<RepairView>(await cluster.call("GET", "/api/repair"));
+  const move = work.find(({ step }) => step === "move");
+  assert.deepEqual([move?.url, move?.to, move?.status, move?.progress], [from, to, "READY", -1]);
+  const cancel = (node: string) =>
+    cluster.call("DELETE", `/api/moves/a?from=${encodeURIComponent(new URL(node).host)}`);
+  assert.equal((await cancel(to)).status, 409);
+  assert.equal((await cancel(from)).status, 204);
+  assert.equal((await cancel(from)).status, 409);
+  const after = await parse<RepairView>(await cluster.call("GET", "/api/repair"));
+  assert.ok(after.work.every(({ step }) => step !== "move"));
 });
 
 test("a node that dies and returns is an event each", async (t) => {

@@ -7,6 +7,7 @@ import { GitmeshError } from "../base/errors.ts";
 import type { ControllerSettings } from "../base/settings.ts";
 import {
   activityPaths,
+  cancelMoveQuerySchema,
   listPushesQuerySchema,
   listRefsQuerySchema,
   metricsQuerySchema,
@@ -19,10 +20,11 @@ import {
 import { refNameFromText } from "../protocol/ref-name.ts";
 import { repositoryNameFromUrlPath } from "../protocol/repository-name.ts";
 import type { RepositoryWithReplicas, Store } from "../store/store.ts";
-import { pushView, workView } from "./activity-views.ts";
+import { pushView, workItemsMax, workView } from "./activity-views.ts";
 import type { Membership } from "./membership.ts";
-import { metricsView, samplesFromMs } from "./metrics-view.ts";
+import { clusterSubjects, metricsView, samplesFromMs } from "./metrics-view.ts";
 import type { NodeClient } from "./node-client.ts";
+import { findNode } from "./node-lookup.ts";
 import { nameParameter, problems } from "./open-api-route.ts";
 import { decodeRefCursor, refsPage } from "./refs-page.ts";
 import { planMove } from "./replica-move.ts";
@@ -34,8 +36,6 @@ export interface ActivityRouteDependencies {
   readonly settings: ControllerSettings;
   readonly clock: Clock;
 }
-
-const workMax = 1000;
 
 export async function activityRoutes(app: FastifyInstance, deps: ActivityRouteDependencies): Promise<void> {
   const { store, membership, clock } = deps;
@@ -112,6 +112,28 @@ export async function activityRoutes(app: FastifyInstance, deps: ActivityRouteDe
     },
   );
 
+  routes.delete(
+    activityPaths.moves("*"),
+    {
+      schema: {
+        summary: "Cancel a replica's move",
+        description: "It stays; what was added for it elsewhere goes again.",
+        tags: ["repositories"],
+        params: nameParameter,
+        querystring: cancelMoveQuerySchema,
+        response: { 204: z.undefined().describe("Cancelled"), ...problems(400, 404, 409, 503) },
+      },
+    },
+    async (request, reply) => {
+      const { repository } = await find(request, activityPaths.moves(""));
+      const { id, url } = await findNode(membership, request.query.from);
+      if (!(await store.cancelMove(repository.id, id))) {
+        throw new GitmeshError("move-refused", `the replica of ${repository.name} on ${url} does not move`);
+      }
+      return reply.code(204).send();
+    },
+  );
+
   routes.get(
     activityPaths.work,
     {
@@ -121,7 +143,7 @@ export async function activityRoutes(app: FastifyInstance, deps: ActivityRouteDe
         response: { 200: z.array(workViewSchema), ...problems(503) },
       },
     },
-    async () => (await store.listWork(workMax)).map((work) => workView(work, membership)),
+    async () => (await store.listWork(workItemsMax)).map((work) => workView(work, membership)),
   );
 
   routes.get(
@@ -137,7 +159,7 @@ export async function activityRoutes(app: FastifyInstance, deps: ActivityRouteDe
     async (request) => {
       const nowMs = clock.nowMs();
       const { minutes } = request.query;
-      return metricsView(await store.listSamples(samplesFromMs(nowMs, minutes)), nowMs, minutes);
+      return metricsView(await store.listSamples(samplesFromMs(nowMs, minutes), clusterSubjects), nowMs, minutes);
     },
   );
 }

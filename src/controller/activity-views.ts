@@ -9,6 +9,8 @@ export interface NodesById {
   get(nodeId: string): ClusterNode | undefined;
 }
 
+/** Of the work, running before failed; more is not shown. */
+export const workItemsMax = 500;
 /** Refs of a push that are listed. */
 const pushRefsMax = 20;
 

@@ -12,6 +12,7 @@ import type { Store } from "../store/store.ts";
 import type { ClusterNode } from "./cluster-node.ts";
 import type { LeaseKeeper } from "./lease.ts";
 import type { Membership } from "./membership.ts";
+import { Cached } from "./cached.ts";
 import type { NodeClient } from "./node-client.ts";
 
 export interface CopiesDependencies {
@@ -36,18 +37,36 @@ export interface Copy {
   readonly sizeBytes: number;
 }
 
+export interface CopiesOnDisks {
+  readonly atMs: number;
+  /** By name. */
+  readonly copies: readonly Copy[];
+  /** Nodes that did not answer. */
+  readonly unreachable: readonly ClusterNode[];
+}
+
+/** How old an answer may be: every node is asked for it. */
+const keepMs = 60_000;
+const idsPage = 5000;
 /** Repair intervals between two looks at what is aside. */
 const purgeIntervals = 60;
 
 export class Copies {
   readonly #deps: CopiesDependencies;
+  readonly #listed: Cached<CopiesOnDisks>;
 
   constructor(deps: CopiesDependencies) {
     this.#deps = deps;
+    this.#listed = new Cached(() => this.#list(), { keepMs, clock: deps.clock });
   }
 
-  /** What lies on the nodes that answer, and those that do not. Throws "store-unavailable". */
-  async list(): Promise<{ readonly copies: readonly Copy[]; readonly unreachable: readonly ClusterNode[] }> {
+  /** What lies on the nodes that answer, and those that do not; of up to a minute ago. Throws "store-unavailable". */
+  list({ fresh }: { readonly fresh: boolean }): Promise<CopiesOnDisks> {
+    return fresh ? this.#listed.fresh() : this.#listed.get();
+  }
+
+  async #list(): Promise<CopiesOnDisks> {
+    const atMs = this.#deps.clock.nowMs();
     const copies: Copy[] = [];
     const unreachable: ClusterNode[] = [];
     await Promise.all(
@@ -57,7 +76,8 @@ export class Copies {
         else copies.push(...found);
       }),
     );
-    return { copies, unreachable };
+    copies.sort((one, other) => one.name.localeCompare(other.name) || one.node.url.localeCompare(other.node.url));
+    return { atMs, copies, unreachable };
   }
 
   /** Looks from time to time while the lease is held, until the signal aborts. */
@@ -123,9 +143,7 @@ export class Copies {
   async #copiesOn(node: ClusterNode): Promise<Copy[] | undefined> {
     const found = await this.#deps.nodeClient.copies(node.url).catch(() => undefined);
     if (found === undefined) return undefined;
-    const placed = new Set(
-      (await this.#deps.store.listReplicasOfNode(node.id)).map(({ replica }) => replica.repositoryId),
-    );
+    const placed = await this.#placedOn(node.id);
     const orphans = found.replicas
       .filter(({ repositoryId }) => !placed.has(repositoryId))
       .map(({ repositoryId, name }): Copy => {
@@ -138,5 +156,15 @@ export class Copies {
       ...copy,
     }));
     return [...orphans, ...aside];
+  }
+
+  async #placedOn(nodeId: string): Promise<ReadonlySet<string>> {
+    const placed = new Set<string>();
+    for (let afterId = ""; ;) {
+      const ids = await this.#deps.store.repositoryIdsOfNode(nodeId, idsPage, afterId);
+      for (const id of ids) placed.add(id);
+      if (ids.length < idsPage) return placed;
+      afterId = ids.at(-1) ?? "";
+    }
   }
 }

@@ -5,11 +5,12 @@ import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
 import { GitmeshError } from "../base/errors.ts";
 import type { ControllerSettings } from "../base/settings.ts";
-import { activityPaths, eventViewSchema, listEventsQuerySchema } from "../protocol/activity-api.ts";
+import { activityPaths, eventViewSchema, listEventsQuerySchema, storeDownHeader } from "../protocol/activity-api.ts";
 import type { Store } from "../store/store.ts";
 import { eventView } from "./activity-views.ts";
-import type { EventStream, Watcher } from "./event-stream.ts";
+import { messageText, type EventStream } from "./event-stream.ts";
 import type { Membership } from "./membership.ts";
+import { isUrlOf } from "./node-lookup.ts";
 import { problems } from "./open-api-route.ts";
 
 export interface EventRouteDependencies {
@@ -26,9 +27,12 @@ export interface EventRouteDependencies {
 const streamQuerySchema = z.object({
   lastEventId: z.coerce.number().int().min(0).optional().describe("Where there is no Last-Event-ID header"),
 });
+/** Removed nodes that are still found by their URL. */
+const removalsMax = 1000;
 /** A client that takes nothing for this many bytes is cut off: it comes back and goes on. */
 const unsentBytesMax = 1024 * 1024;
-const keepAliveMaxMs = 10_000;
+/** A client that hears nothing for somewhat longer may take its controller for hung (src/console/controllers.ts). */
+const keepAliveMaxMs = 3000;
 /** How soon a client that lost the connection is to come back. */
 const retryMs = 1000;
 
@@ -53,7 +57,7 @@ export async function eventRoutes(app: FastifyInstance, deps: EventRouteDependen
         before,
         kinds: kind,
         repositoryId: repository === undefined ? undefined : await repositoryIdOf(store, repository),
-        nodeId: node === undefined ? undefined : nodeIdOf(membership, node),
+        nodeId: node === undefined ? undefined : await nodeIdOf(deps, node),
         limit,
       });
       return events.map((event) => eventView(event, membership));
@@ -63,6 +67,8 @@ export async function eventRoutes(app: FastifyInstance, deps: EventRouteDependen
   routes.get(
     activityPaths.eventStream,
     {
+      // Its answer would never end.
+      exposeHeadRoute: false,
       schema: {
         summary: "The same as it happens",
         description:
@@ -100,11 +106,8 @@ async function stream(
     else if (raw.writableLength > unsentBytesMax) raw.destroy();
     else raw.write(text);
   };
-  const send: Watcher["send"] = (event, data, id) => {
-    write(`${id === undefined ? "" : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-  };
-  send("hello", { controller: name, version });
-  const leave = await eventStream.watch({ send }, lastId);
+  write(messageText("hello", { controller: name, version }));
+  const { begun: storeAnswers, leave } = await eventStream.watch({ write }, lastId);
   reply.hijack();
   open.add(reply);
   const keepAliveMs = Math.min(keepAliveMaxMs, settings.requestIdleMs / 3);
@@ -126,17 +129,23 @@ async function stream(
     "cache-control": "no-store",
     "x-accel-buffering": "no",
     "x-request-id": request.id,
+    ...(storeAnswers ? {} : { [storeDownHeader]: "true" }),
   });
   raw.write(begun.join(""));
   keepAlive();
   if (raw.destroyed) raw.emit("close");
 }
 
+/** A deleted one is found by its name too, and one that is called otherwise now by the old one. */
 async function repositoryIdOf(store: Store, nameOrId: string): Promise<string> {
-  return (await store.findRepository(nameOrId))?.repository.id ?? nameOrId;
+  const found = await store.findRepository(nameOrId);
+  return found?.repository.id ?? (await store.repositoryIdInEvents(nameOrId)) ?? nameOrId;
 }
 
-function nodeIdOf(membership: Membership, wanted: string): string {
-  const found = membership.nodes().find((node) => node.url === wanted || new URL(node.url).host === wanted);
-  return found?.id ?? wanted;
+/** One that was removed is found by its URL too: the event of its removal begins with it. */
+async function nodeIdOf({ store, membership }: EventRouteDependencies, wanted: string): Promise<string> {
+  const found = membership.nodes().find((node) => isUrlOf(node.url, wanted));
+  if (found !== undefined) return found.id;
+  const removals = await store.listEvents({ kinds: ["node-removed"], limit: removalsMax });
+  return removals.find(({ detail }) => isUrlOf(detail.split(",", 1)[0] ?? "", wanted))?.nodeId ?? wanted;
 }

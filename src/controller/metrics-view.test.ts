@@ -31,6 +31,29 @@ test("a point is about the minute before it, over all controllers", () => {
   assert.ok(samplesFromMs(nowMs, 5) <= (view.at[0] ?? 0) - 60_000);
 });
 
+test("a day of several controllers: each sample is looked at once", () => {
+  const controllers = ["a", "b"];
+  const minutes = 1440;
+  const samples: Sample[] = [];
+  let looks = 0;
+  for (let startMs = end - minutes * 60_000; startMs < end; startMs += 10_000) {
+    for (const name of controllers) {
+      const { subject, numbers } = counted(startMs, name);
+      samples.push({
+        get startMs() {
+          looks += 1;
+          return startMs;
+        },
+        subject,
+        numbers,
+      });
+    }
+  }
+  const view = metricsView(samples, nowMs, minutes);
+  assert.deepEqual([view.at.length, view.pushes[5], view.pushes.at(-1)], [2880, 12, 12]);
+  assert.equal(looks, samples.length);
+});
+
 test("what is in the store of another program is passed over", () => {
   const samples = [
     { startMs: end - 10_000, subject: "controller/x", numbers: '{"pushes":"many"}' },

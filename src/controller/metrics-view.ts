@@ -1,7 +1,7 @@
 /** Samples as the series of the charts. Pure. */
 import { z } from "zod";
 import type { MetricsView, NodeMetricsView } from "../protocol/activity-api.ts";
-import type { Sample } from "../store/activity.ts";
+import type { Sample, SampleSubjects } from "../store/activity.ts";
 import { controllerSubject, nodeSubject, numbersSchema, quantile, sampleMs } from "./metrics.ts";
 
 /** Between two points. */
@@ -10,6 +10,14 @@ const stepMs = 30_000;
 const windowMs = 60_000;
 
 export const nodeSampleSchema = z.object({ diskUsage: z.number(), loadAverage: z.number() });
+
+/** Whose samples the charts of the cluster are made of. */
+export const clusterSubjects: SampleSubjects = { prefix: controllerSubject };
+
+/** And those of a node: its own, and what the controllers sent it. */
+export function subjectsOf(nodeId: string): SampleSubjects {
+  return { ...clusterSubjects, subject: nodeSubject(nodeId) };
+}
 
 /** From when on samples are needed. */
 export function samplesFromMs(nowMs: number, minutes: number): number {
@@ -35,8 +43,9 @@ export function metricsView(samples: readonly Sample[], nowMs: number, minutes: 
     pushMedianMs: [],
     push95Ms: [],
   };
+  const before = windowOver(numbers);
   for (const end of view.at) {
-    const found = numbers.filter(({ startMs }) => startMs < end && startMs >= end - windowMs);
+    const found = before(end);
     const sum = (key: "pushes" | "clones" | "fetches" | "bytesIn" | "bytesOut"): number =>
       found.reduce((total, { values }) => total + values[key], 0);
     for (const key of ["pushes", "clones", "fetches", "bytesIn", "bytesOut"] as const) view[key].push(sum(key));
@@ -68,12 +77,12 @@ export function nodeMetricsView(
     fetches: [],
     stageMs: [],
   };
+  const [ownBefore, numbersBefore] = [windowOver(own), windowOver(numbers)];
   for (const end of view.at) {
-    const within = ({ startMs }: { readonly startMs: number }): boolean => startMs < end && startMs >= end - windowMs;
-    const last = own.findLast(within)?.values;
+    const last = ownBefore(end).at(-1)?.values;
     view.diskUsage.push(last?.diskUsage ?? null);
     view.loadAverage.push(last === undefined || last.loadAverage < 0 ? null : last.loadAverage);
-    const traffic = numbers.filter(within).flatMap(({ values }) => values.nodes[nodeId] ?? []);
+    const traffic = numbersBefore(end).flatMap(({ values }) => values.nodes[nodeId] ?? []);
     const stages = traffic.reduce((sum, node) => sum + node.stages, 0);
     view.pushes.push(stages);
     view.fetches.push(traffic.reduce((sum, node) => sum + node.fetches, 0));
@@ -81,6 +90,20 @@ export function nodeMetricsView(
     view.stageMs.push(stages === 0 ? null : Math.round(stageMs / stages));
   }
   return view;
+}
+
+/**
+ * Those of the time before an end, for ends that only grow: each sample is passed once, however many points there are.
+ * `samples` are in order of time, as the store gives them.
+ */
+function windowOver<S extends { readonly startMs: number }>(samples: readonly S[]): (end: number) => readonly S[] {
+  let from = 0;
+  let to = 0;
+  return (end) => {
+    while ((samples[to]?.startMs ?? Infinity) < end) to += 1;
+    while (from < to && (samples[from]?.startMs ?? Infinity) < end - windowMs) from += 1;
+    return samples.slice(from, to);
+  };
 }
 
 function controllerNumbers(samples: readonly Sample[]) {

@@ -12,20 +12,21 @@ import {
 import { apiPaths, nodeViewSchema } from "../protocol/public-api.ts";
 import type { Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
-import { nodeMetricsView, samplesFromMs } from "./metrics-view.ts";
+import { nodeMetricsView, samplesFromMs, subjectsOf } from "./metrics-view.ts";
 import { findNode } from "./node-lookup.ts";
-import { idParameter } from "./node-route.ts";
+import { idParameter, type ReplicaCounts } from "./node-route.ts";
 import { problems } from "./open-api-route.ts";
 import { nodeView } from "./views.ts";
 
 export interface NodeActivityRouteDependencies {
   readonly store: Store;
   readonly membership: Membership;
+  readonly replicaCounts: ReplicaCounts;
   readonly clock: Clock;
 }
 
 export async function nodeActivityRoutes(app: FastifyInstance, deps: NodeActivityRouteDependencies): Promise<void> {
-  const { store, membership, clock } = deps;
+  const { store, membership, replicaCounts, clock } = deps;
   const routes = app.withTypeProvider<ZodTypeProvider>();
   const pathOf = (end: string): string => `${apiPaths.nodes}/:id${end}`;
 
@@ -47,7 +48,7 @@ export async function nodeActivityRoutes(app: FastifyInstance, deps: NodeActivit
         const { id } = await findNode(membership, request.params.id);
         await store.setDraining(id, draining);
         const node = await findNode(membership, id);
-        return nodeView(node, [], await store.countReplicas());
+        return nodeView(node, [], await replicaCounts.get());
       },
     );
   }
@@ -88,7 +89,12 @@ export async function nodeActivityRoutes(app: FastifyInstance, deps: NodeActivit
       const { id } = await findNode(membership, request.params.id);
       const nowMs = clock.nowMs();
       const { minutes } = request.query;
-      return nodeMetricsView(await store.listSamples(samplesFromMs(nowMs, minutes)), id, nowMs, minutes);
+      return nodeMetricsView(
+        await store.listSamples(samplesFromMs(nowMs, minutes), subjectsOf(id)),
+        id,
+        nowMs,
+        minutes,
+      );
     },
   );
 }

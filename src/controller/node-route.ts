@@ -5,6 +5,7 @@ import { z } from "zod";
 import { GitmeshError } from "../base/errors.ts";
 import { apiPaths, listNodesQuerySchema, nodeViewSchema, removeNodeQuerySchema } from "../protocol/public-api.ts";
 import type { Store } from "../store/store.ts";
+import type { Cached } from "./cached.ts";
 import { findNode } from "./node-lookup.ts";
 import type { Membership } from "./membership.ts";
 import { problems } from "./open-api-route.ts";
@@ -13,7 +14,13 @@ import { nodeView } from "./views.ts";
 export interface NodeRouteDependencies {
   readonly store: Store;
   readonly membership: Membership;
+  readonly replicaCounts: ReplicaCounts;
 }
+
+/** All replicas are counted for them: asked for with every change by everybody who looks at the nodes. */
+export type ReplicaCounts = Cached<Awaited<ReturnType<Store["countReplicas"]>>>;
+/** How old these numbers may be. */
+export const replicaCountsMs = 3000;
 
 export const idParameter = z.object({
   id: z.string().max(2048).describe("Id, HOST:PORT or (encoded) URL of the repository server"),
@@ -21,7 +28,7 @@ export const idParameter = z.object({
 const namesInAnswerMax = 5;
 
 export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependencies): Promise<void> {
-  const { store, membership } = deps;
+  const { store, membership, replicaCounts } = deps;
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
   routes.get(
@@ -38,7 +45,7 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
       await membership.refresh();
       const nodes = membership.nodes().toSorted((one, other) => one.url.localeCompare(other.url));
       const withReplicas = request.query.repos !== "false";
-      const counts = await store.countReplicas();
+      const counts = await replicaCounts.get();
       return Promise.all(
         nodes.map(async (node) => nodeView(node, withReplicas ? await store.listReplicasOfNode(node.id) : [], counts)),
       );
@@ -59,7 +66,7 @@ export async function nodeRoutes(app: FastifyInstance, deps: NodeRouteDependenci
     async (request) => {
       const node = await findNode(membership, request.params.id);
       const replicas = request.query.repos === "false" ? [] : await store.listReplicasOfNode(node.id);
-      return nodeView(node, replicas, await store.countReplicas());
+      return nodeView(node, replicas, await replicaCounts.get());
     },
   );
 

@@ -4,8 +4,15 @@ import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { Clock } from "../base/clock.ts";
 import type { ControllerSettings } from "../base/settings.ts";
-import { apiPaths, dataLossViewSchema, repairViewSchema } from "../protocol/public-api.ts";
+import {
+  apiPaths,
+  copiesViewSchema,
+  dataLossViewSchema,
+  listCopiesQuerySchema,
+  repairViewSchema,
+} from "../protocol/public-api.ts";
 import type { Store } from "../store/store.ts";
+import { Cached } from "./cached.ts";
 import type { Copies } from "./copies.ts";
 import type { Membership } from "./membership.ts";
 import { problems } from "./open-api-route.ts";
@@ -19,9 +26,19 @@ export interface RepairRouteDependencies {
   readonly clock: Clock;
 }
 
+const verifiedKeepMs = 10_000;
+
 export async function repairRoutes(app: FastifyInstance, deps: RepairRouteDependencies): Promise<void> {
   const { store, membership, copies, settings, clock } = deps;
   const routes = app.withTypeProvider<ZodTypeProvider>();
+  // It looks at every complete replica.
+  const verified = new Cached(
+    async () => {
+      const nowMs = clock.nowMs();
+      return store.verificationProgress({ sinceMs: nowMs - settings.scrubIntervalMs, nowMs });
+    },
+    { keepMs: verifiedKeepMs, clock },
+  );
   const urlOf = (nodeId: string): string => membership.get(nodeId)?.url ?? "";
 
   routes.get(
@@ -37,13 +54,18 @@ export async function repairRoutes(app: FastifyInstance, deps: RepairRouteDepend
       await membership.refresh();
       const nowMs = clock.nowMs();
       const { work, stuck } = await repairStatus(store, membership, settings);
-      const progress = await store.verificationProgress({ sinceMs: nowMs - settings.scrubIntervalMs, nowMs });
-      const onDisks = await copies.list();
+      const progress = await verified.get();
       return {
         leader: (await store.leaseHolder("repair", nowMs))?.split(" ")[0] ?? null,
-        work: work.map(({ nodeId, state, sinceMs, ...rest }) => {
-          return { ...rest, nodeId, url: urlOf(nodeId), status: state ?? null, since: sinceMs };
-        }),
+        work: work.map(({ nodeId, state, sinceMs, toNodeId, startedMs, ...rest }) => ({
+          ...rest,
+          nodeId,
+          url: urlOf(nodeId),
+          status: state ?? null,
+          since: sinceMs,
+          to: urlOf(toNodeId),
+          startedAt: startedMs,
+        })),
         stuck: [...stuck],
         scrub: {
           replicas: progress.ready,
@@ -51,10 +73,32 @@ export async function repairRoutes(app: FastifyInstance, deps: RepairRouteDepend
           oldest: Math.max(-1, progress.oldestMs),
           interval: settings.scrubIntervalMs,
         },
-        copies: onDisks.copies.map(({ kind, node, repositoryId, name, reason, movedMs, sizeBytes }) => {
+      };
+    },
+  );
+
+  routes.get(
+    apiPaths.copies,
+    {
+      schema: {
+        summary: "Copies on the repository servers' disks that are no replicas",
+        description: "Every server is asked; what they said is kept for a minute.",
+        tags: ["cluster"],
+        querystring: listCopiesQuerySchema,
+        response: { 200: copiesViewSchema, ...problems(400, 503) },
+      },
+    },
+    async (request) => {
+      const { offset, limit, fresh } = request.query;
+      const found = await copies.list({ fresh: fresh === "true" });
+      const page = found.copies.slice(offset, offset + limit);
+      return {
+        at: found.atMs,
+        total: found.copies.length,
+        copies: page.map(({ kind, node, repositoryId, name, reason, movedMs, sizeBytes }) => {
           return { kind, url: node.url, repositoryId, name, reason, since: movedMs, size: sizeBytes };
         }),
-        unreachable: onDisks.unreachable.map(({ url }) => url),
+        unreachable: found.unreachable.map(({ url }) => url),
       };
     },
   );

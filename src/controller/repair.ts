@@ -11,6 +11,7 @@ import { crashPoint } from "../base/crash-point.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ControllerSettings } from "../base/settings.ts";
+import type { LeavingReplica } from "../store/moves.ts";
 import type { RepositoryWithReplicas, Store } from "../store/store.ts";
 import type { ReplicaApplier } from "./apply.ts";
 import { Backoff } from "./backoff.ts";
@@ -60,7 +61,9 @@ export class Repair {
   /** Lagging replicas: where they are, and since when they were seen there. */
   readonly #lagging = new Map<string, { readonly generation: number; readonly sinceMs: number }>();
   #stuck = new Map<string, string>();
-  #leaving: ReadonlyMap<string, ReadonlySet<string>> = new Map();
+  /** Where the last visit ended: replicas that are to move; by draining node, the repositories on it. */
+  #leavingAfter: LeavingReplica | undefined;
+  readonly #drainedAfter = new Map<string, string>();
   #unhealthyAfter = "";
   #sweepCursor: string | undefined;
 
@@ -104,10 +107,9 @@ export class Repair {
     const { store, membership } = this.#deps;
     // A node that another controller took in a moment ago is not a lost one.
     await membership.refresh();
-    this.#leaving = await this.#readLeaving();
     for (let page = 0; page < unhealthyPagesMax && !signal.aborted; page += 1) {
       const found = await store.listUnhealthy(this.#unhealthyAfter, unhealthyPage);
-      for (const repository of found) await this.#consider(repository, signal, stop);
+      await this.#considerAll(found, signal, stop);
       this.#unhealthyAfter = found.length < unhealthyPage ? "" : (found.at(-1)?.repository.id ?? "");
       if (this.#unhealthyAfter === "") break;
     }
@@ -115,36 +117,46 @@ export class Repair {
     if (signal.aborted) return;
     const { items, next } = await store.listRepositories({ limit: sweepPage, cursor: this.#sweepCursor, sort: "name" });
     this.#sweepCursor = next;
-    for (const repository of items) {
-      await this.#consider(repository, signal, stop);
-      await this.#trimLog(repository, signal);
-    }
+    await this.#considerAll(items, signal, stop);
+    for (const repository of items) await this.#trimLog(repository, signal);
   }
 
-  async #readLeaving(): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
-    const leaving = new Map<string, Set<string>>();
-    for (const { repositoryId, nodeId } of await this.#deps.store.listLeaving(leavingMax)) {
-      leaving.set(repositoryId, (leaving.get(repositoryId) ?? new Set()).add(nodeId));
-    }
-    return leaving;
-  }
-
-  /** What is to leave its node looks healthy to the store. */
+  /**
+   * What is to leave its node looks healthy to the store. Some in each visit, from where the last one ended: those that
+   * cannot leave must not stand before the others.
+   */
   async #considerLeaving(signal: AbortSignal, stop: AbortSignal): Promise<void> {
     const { store, membership } = this.#deps;
-    const ids = new Set(this.#leaving.keys());
-    for (const node of membership.nodes().filter(({ draining }) => draining)) {
-      for (const { replica } of await store.listReplicasOfNode(node.id, leavingMax)) ids.add(replica.repositoryId);
+    const moving = await store.listLeaving(leavingMax, this.#leavingAfter);
+    this.#leavingAfter = moving.length < leavingMax ? undefined : moving.at(-1);
+    const ids = new Set(moving.map(({ repositoryId }) => repositoryId));
+    const draining = membership.nodes().filter((node) => node.draining);
+    for (const id of this.#drainedAfter.keys())
+      if (!draining.some((node) => node.id === id)) this.#drainedAfter.delete(id);
+    for (const node of draining) {
+      const onIt = await store.repositoryIdsOfNode(node.id, leavingMax, this.#drainedAfter.get(node.id));
+      this.#drainedAfter.set(node.id, onIt.length < leavingMax ? "" : (onIt.at(-1) ?? ""));
+      for (const id of onIt) ids.add(id);
     }
-    for (const id of ids) {
+    if (!signal.aborted) await this.#considerAll(await store.getRepositories([...ids]), signal, stop);
+  }
+
+  async #considerAll(found: readonly RepositoryWithReplicas[], signal: AbortSignal, stop: AbortSignal): Promise<void> {
+    const leaving = await this.#deps.store.leavingOf(found.map(({ repository }) => repository.id));
+    for (const one of found) {
       if (signal.aborted) return;
-      const found = await store.getRepository(id);
-      if (found !== undefined) await this.#consider(found, signal, stop);
+      const mine = leaving.filter(({ repositoryId }) => repositoryId === one.repository.id);
+      await this.#consider(one, new Set(mine.map(({ nodeId }) => nodeId)), signal, stop);
     }
   }
 
   /** Starts what the repository needs, when there is room for one more. */
-  async #consider(found: RepositoryWithReplicas, signal: AbortSignal, stop: AbortSignal): Promise<void> {
+  async #consider(
+    found: RepositoryWithReplicas,
+    leaving: ReadonlySet<string>,
+    signal: AbortSignal,
+    stop: AbortSignal,
+  ): Promise<void> {
     const { store, membership, settings, clock, log } = this.#deps;
     const { id, name } = found.repository;
     if (this.#running.has(id) || signal.aborted) return;
@@ -152,7 +164,7 @@ export class Repair {
       repairGraceMs: settings.repairGraceMs,
       diskUsageMax: settings.diskUsageMax,
       random: () => clock.random(),
-      leaving: this.#leaving.get(id) ?? new Set<string>(),
+      leaving,
     };
     const plan = planRepair(found, membership.nodes(), rules);
     if (plan.stuck === "") this.#stuck.delete(id);

@@ -2,6 +2,7 @@
 import { GitmeshError } from "../base/errors.ts";
 import type { RepositoryWithReplicas } from "../store/store.ts";
 import type { ClusterNode } from "./cluster-node.ts";
+import { nodeNamed } from "./node-lookup.ts";
 import { rankNodes } from "./placement.ts";
 
 export interface Move {
@@ -18,7 +19,7 @@ export function planMove(
   { diskUsageMax }: { readonly diskUsageMax: number },
 ): Move {
   const held = new Set(replicas.map(({ nodeId }) => nodeId));
-  const from = find(nodes, wanted.from);
+  const from = nodeNamed(nodes, wanted.from);
   if (!held.has(from.id)) throw new GitmeshError("move-refused", `${from.url} has no replica of ${repository.name}`);
   const fit = rankNodes(nodes, { diskUsageMax, exclude: held, placedOn: () => 0, random: () => 0 });
   const live = fit.filter(({ alive }) => alive);
@@ -26,15 +27,9 @@ export function planMove(
     if (live.length > 0) return { fromId: from.id, toId: undefined };
     throw new GitmeshError("move-refused", "there is no other live repository server with room");
   }
-  const to = find(nodes, wanted.to);
+  const to = nodeNamed(nodes, wanted.to);
   if (live.includes(to)) return { fromId: from.id, toId: to.id };
   throw new GitmeshError("move-refused", `${to.url} ${whyNot(to, held, diskUsageMax)}`);
-}
-
-function find(nodes: readonly ClusterNode[], wanted: string): ClusterNode {
-  const found = nodes.find(({ id, url }) => id === wanted || url === wanted || new URL(url).host === wanted);
-  if (found === undefined) throw new GitmeshError("node-not-found", `there is no repository server ${wanted}`);
-  return found;
 }
 
 function whyNot(node: ClusterNode, held: ReadonlySet<string>, diskUsageMax: number): string {

@@ -33,8 +33,6 @@ export interface RepositoryRouteDependencies {
   readonly settings: ControllerSettings;
 }
 
-/** Replicas that are to leave their node; more are not marked as such. */
-const leavingMax = 10_000;
 export const defaultBranchText = "master";
 const action = /^(.*)\/(_delete|_verify|_rebuild)$/;
 const wildcard = `${apiPaths.repositories}/*`;
@@ -51,8 +49,10 @@ export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRou
     const nodes = new Map(membership.nodes().map((node) => [node.id, node]));
     return repositoryView(found, nodes, baseUrl(request, settings), leaving);
   };
-  const readLeaving = async (): Promise<ReadonlySet<string>> =>
-    new Set((await store.listLeaving(leavingMax)).map(({ repositoryId, nodeId }) => leavingKey(repositoryId, nodeId)));
+  const readLeaving = async (found: readonly RepositoryWithReplicas[]): Promise<ReadonlySet<string>> => {
+    const leaving = await store.leavingOf(found.map(({ repository }) => repository.id));
+    return new Set(leaving.map(({ repositoryId, nodeId }) => leavingKey(repositoryId, nodeId)));
+  };
   const find = async (name: string): Promise<RepositoryWithReplicas> => {
     const found = await store.findRepository(name);
     if (found === undefined) throw new GitmeshError("repository-not-found", `there is no repository ${name}`);
@@ -73,9 +73,13 @@ export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRou
       const { query } = request;
       const { count, ...search } = query;
       const limit = query.limit ?? pageItemsDefault;
-      const page = await store.listRepositories({ ...search, limit });
-      if (count === "true") reply.header("x-total-count", await store.countMatching(search));
-      const leaving = await readLeaving();
+      const [[page, leaving], total] = await Promise.all([
+        store
+          .listRepositories({ ...search, limit })
+          .then(async (found) => [found, await readLeaving(found.items)] as const),
+        count === "true" ? store.countMatching(search) : undefined,
+      ]);
+      if (total !== undefined) reply.header("x-total-count", total);
       if (page.next !== undefined) reply.header("link", `<${nextPage(query, limit, page.next)}>; rel="next"`);
       return page.items.map((item) => view(item, request, leaving));
     },
@@ -91,7 +95,10 @@ export async function repositoryRoutes(app: FastifyInstance, deps: RepositoryRou
         response: { 200: repositoryViewSchema, ...problems(400, 404, 503) },
       },
     },
-    async (request) => view(await find(nameIn(request)), request, await readLeaving()),
+    async (request) => {
+      const found = await find(nameIn(request));
+      return view(found, request, await readLeaving([found]));
+    },
   );
 
   routes.post(

@@ -258,6 +258,7 @@ test("the state of the cluster, health, readiness and the OpenAPI document", asy
     "/api/pushes/{name}",
     "/api/refs/{name}",
     "/api/repair",
+    "/api/repair/copies",
     "/api/repos",
     "/api/repos/{name}",
     "/api/repos/{name}/_delete",

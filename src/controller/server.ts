@@ -7,6 +7,7 @@ import { version } from "../base/version.ts";
 import { openStore } from "../store/open-store.ts";
 import { Adoption } from "./adoption.ts";
 import { ReplicaApplier } from "./apply.ts";
+import { Cached } from "./cached.ts";
 import { clusterRoutes } from "./cluster-route.ts";
 import { Copies } from "./copies.ts";
 import { EventStream } from "./event-stream.ts";
@@ -18,6 +19,7 @@ import { Membership } from "./membership.ts";
 import { Metrics } from "./metrics.ts";
 import { HttpNodeClient } from "./node-client.ts";
 import { NodeInventory } from "./node-inventory.ts";
+import { replicaCountsMs } from "./node-route.ts";
 import { NodeReports } from "./node-reports.ts";
 import { Orphans } from "./orphans.ts";
 import { ReceivePack } from "./receive-pack.ts";
@@ -105,6 +107,7 @@ export async function startController(
   const repair = new Repair({ ...shared, applier, catchUp, lease, workLog });
   const housekeeping = new Housekeeping({ ...shared, lease });
   const eventStream = new EventStream(shared);
+  const replicaCounts = new Cached(() => store.countReplicas(), { keepMs: replicaCountsMs, clock });
 
   const verification = new ReplicaVerification(shared);
   const scrub = new Scrub({ ...shared, verification, lease, workLog });
@@ -121,10 +124,21 @@ export async function startController(
   app.addHook("onRequest", async (request) => {
     if (!withoutStore.has(request.url)) readiness.require();
   });
+  const background = { lease, repair, copies };
   const git = { ...shared, repositories, budget, snapshots, uploadPack, receivePack, agent };
   void app.register((routes) => gitHttpRoutes(routes, git));
   void app.register((routes) =>
-    restRoutes(routes, { ...shared, creation, changes, adoption, lease, repair, copies, eventStream, name, version }),
+    restRoutes(routes, {
+      ...shared,
+      ...background,
+      creation,
+      changes,
+      adoption,
+      eventStream,
+      replicaCounts,
+      name,
+      version,
+    }),
   );
   void app.register((routes) => clusterRoutes(routes, { reports, settings }));
 

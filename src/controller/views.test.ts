@@ -22,6 +22,23 @@ for (const [host, url] of hosts) {
   });
 }
 
+test("the primary is the first READY replica on a live node; each replica tells of its node", () => {
+  const replicas = [replica("a", "READY"), replica("gone", "READY"), replica("c", "READY"), replica("d", "READY")];
+  const nodes = new Map([
+    ["a", clusterNode("a", { alive: false })],
+    ["c", clusterNode("c", { suspect: true })],
+    ["d", clusterNode("d")],
+  ]);
+  const view = repositoryView({ repository: repository(), replicas }, nodes, "http://x");
+  assert.equal(view.primaryNode, "http://c:8082");
+  assert.deepEqual(
+    view.nodes.map(({ nodeState }) => nodeState),
+    ["DEAD", "DEAD", "SUSPECT", "ALIVE"],
+  );
+  const dead = repositoryView({ repository: repository(), replicas: replicas.slice(0, 2) }, nodes, "http://x");
+  assert.equal(dead.primaryNode, "");
+});
+
 test("the primary is the first READY replica, the size that of the largest", () => {
   const replicas = [
     replica("a", "STALE", { sizeBytes: 9 }),

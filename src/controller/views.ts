@@ -14,7 +14,11 @@ export function repositoryView(
   leaving: ReadonlySet<string> = new Set(),
 ): RepositoryView {
   const urlOf = (nodeId: string): string => nodes.get(nodeId)?.url ?? "";
-  const primary = replicas.find((replica) => replica.state === "READY");
+  const stateOf = (nodeId: string): NodeView["state"] => {
+    const node = nodes.get(nodeId);
+    return node === undefined ? "DEAD" : nodeStateOf(node);
+  };
+  const primary = replicas.find(({ state, nodeId }) => state === "READY" && stateOf(nodeId) !== "DEAD");
   return {
     id: repository.id,
     name: repository.name,
@@ -36,6 +40,7 @@ export function repositoryView(
       status: replica.state,
       generation: replica.generation,
       nodeId: replica.nodeId,
+      nodeState: stateOf(replica.nodeId),
       reason: replica.reason,
       since: replica.stateSinceMs,
       leaving: leaving.has(leavingKey(replica.repositoryId, replica.nodeId)),

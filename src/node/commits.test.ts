@@ -1,6 +1,8 @@
 /** What a repository server tells of commits. */
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { v7 as uuid } from "uuid";
 import { nodePaths } from "../protocol/node-api.ts";
 import { TestNodes } from "./testing/test-node.ts";
@@ -35,6 +37,29 @@ test("commits in the order asked for; what is missing or no commit is left out",
   assert.equal(commits[0]?.authoredS, 86_400);
   assert.deepEqual((await node.json("POST", nodePaths.commits(id), { oids: [] })).body["commits"], []);
   assert.deepEqual((await node.json("POST", nodePaths.commits(id), { oids: ["2".repeat(40)] })).body["commits"], []);
+});
+
+test("a subject of any length does not keep the others from being told", async () => {
+  const source = nodes.source();
+  const first = source.commit("b");
+  // More than is taken of git's output, and not in one argument.
+  const message = join(source.directory, "message");
+  writeFileSync(message, "word ".repeat(2 ** 24));
+  const long = source.text("commit-tree", `${first}^{tree}`, "-p", first, "-F", message);
+  source.text("update-ref", "refs/heads/master", long);
+  const id = await node.create();
+  assert.equal((await node.stage(id, source.pack("master"), long)).kind, "staged");
+  const answer = await node.json("POST", nodePaths.commits(id), { oids: [long, first] });
+  assert.equal(answer.status, 200, JSON.stringify(answer.body).slice(0, 500));
+  const commits = answer.body["commits"] as { oid: string; subject: string }[];
+  assert.deepEqual(
+    commits.map(({ oid, subject }) => [oid, subject.length]),
+    [
+      [long, 500],
+      [first, 1],
+    ],
+  );
+  assert.match(commits[0]?.subject ?? "", /^word word .*\.\.$/);
 });
 
 test("no such replica, and what is no object id", async () => {

@@ -11,8 +11,10 @@ export interface CommitsDependencies {
   readonly limiter: FairLimiter;
 }
 
-const fields = ["%H", "%an", "%ae", "%at", "%s"];
 const fieldCharactersMax = 500;
+/** Cut by git itself: one subject may be as long as a push may be. Shorter ones are filled up with spaces. */
+const cut = `%<(${fieldCharactersMax},trunc)`;
+const fields = ["%H", `${cut}%an`, `${cut}%ae`, "%at", `${cut}%s`];
 
 export class Commits {
   readonly #deps: CommitsDependencies;
@@ -42,11 +44,11 @@ function parse(text: string): CommitSummary[] {
     const [oid = "", author = "", email = "", authored = "", subject = ""] = values.slice(at, at + fields.length);
     commits.push({
       oid,
-      author: author.slice(0, fieldCharactersMax),
-      email: email.slice(0, fieldCharactersMax),
+      author: author.trimEnd(),
+      email: email.trimEnd(),
       // A commit may have any date; one that is no number is none.
       authoredS: Number.isSafeInteger(Number(authored)) ? Number(authored) : 0,
-      subject: subject.slice(0, fieldCharactersMax),
+      subject: subject.trimEnd(),
     });
   }
   return commits;

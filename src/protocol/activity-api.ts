@@ -11,7 +11,7 @@ export const activityPaths = {
   refs: (name: string) => `/api/refs/${name}`,
   /** GET: the last pushes. */
   pushes: (name: string) => `/api/pushes/${name}`,
-  /** POST moveRequest: 202. */
+  /** POST moveRequest: 202. DELETE ?from=: cancels it, 204. */
   moves: (name: string) => `/api/moves/${name}`,
   /** GET: steps of the repair, under way or failed. */
   work: "/api/work",
@@ -50,6 +50,8 @@ export const eventKind = z.enum([
   "node-undrained",
   "node-removed",
 ]);
+
+export type EventKind = z.infer<typeof eventKind>;
 
 const moment = z.int().describe("ms since 1970");
 const limit = (most: number, usual: number) =>
@@ -132,6 +134,10 @@ export const moveRequestSchema = z.strictObject({
   to: z.string().max(2048).optional().describe("Where a replica is to be; default: chosen by room"),
 });
 
+export const cancelMoveQuerySchema = z.strictObject({
+  from: z.string().max(2048).describe("Id, HOST:PORT or URL of the repository server that it was to leave"),
+});
+
 export const workViewSchema = z.object({
   repositoryId: z.string(),
   repository: z.string(),
@@ -187,6 +193,9 @@ export const nodeReplicaViewSchema = z.object({
 });
 export type NodeReplicaView = z.infer<typeof nodeReplicaViewSchema>;
 
+/** Of an answer of the event stream that begins while the metadata store does not answer this controller. */
+export const storeDownHeader = "x-gitmesh-store-down";
+
 /**
  * Messages of the event stream by their `event` field, with what their `data` is as JSON. What has an id is where a
  * client may go on from (Last-Event-ID). A "change" may come twice: it has the event's own id.
@@ -211,6 +220,11 @@ export interface StreamMessages {
     readonly diskUsage: number;
     readonly load: number;
   }[];
+  /**
+   * Whether the metadata store answers, whenever that changes, and first of all to who comes while it does not; nothing
+   * but "nodes" is told then. Optional: who does not know it misses nothing.
+   */
+  readonly store?: { readonly ok: boolean };
   /** There are new numbers for the charts. */
   readonly samples: Record<string, never>;
   /** What GET /api/work would answer now, whenever it changed. */

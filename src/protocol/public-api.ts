@@ -42,6 +42,7 @@ export const apiPaths = {
   cluster: "/api/cluster",
   dataLoss: "/api/cluster/dataloss",
   repair: "/api/repair",
+  copies: "/api/repair/copies",
   openApi: "/api/openapi.json",
   health: "/healthz",
   ready: "/readyz",
@@ -97,11 +98,16 @@ export const listRepositoriesQuerySchema = z.strictObject({
 });
 export type ListRepositoriesQuery = z.infer<typeof listRepositoriesQuerySchema>;
 
+export const nodeState = z
+  .enum(["ALIVE", "SUSPECT", "DEAD"])
+  .describe("SUSPECT: does not answer this controller; DEAD: no heartbeat");
+
 export const replicaViewSchema = z.object({
   url: z.string().describe("Of the repository server"),
   status: replicaState,
   generation: z.int().describe("Newest ref transaction that the replica has confirmed; -1 for none"),
   nodeId: z.string(),
+  nodeState,
   reason: z.string().describe("Why it is not READY, or what is wrong with one that is"),
   since: z.int().describe("Of the state, ms since 1970"),
   leaving: z.boolean().describe("It is to leave its repository server once the others are READY"),
@@ -126,7 +132,7 @@ export const repositoryViewSchema = z.object({
     .int()
     .describe("Generation of a replica that the metadata store has lost: an adoption is needed; -1: none"),
   size: z.int().describe("Bytes on disk of the largest replica"),
-  primaryNode: z.string().describe('URL of the first READY replica\'s repository server; "" when there is none'),
+  primaryNode: z.string().describe('URL of the first live repository server with a READY replica; "": there is none'),
   nodes: z.array(replicaViewSchema),
 });
 export type RepositoryView = z.infer<typeof repositoryViewSchema>;
@@ -189,10 +195,6 @@ export const adoptionRequestSchema = z.strictObject({
   from: fromNode.optional(),
 });
 
-export const nodeState = z
-  .enum(["ALIVE", "SUSPECT", "DEAD"])
-  .describe("SUSPECT: does not answer this controller; DEAD: no heartbeat");
-
 export const listNodesQuerySchema = z.strictObject({
   repos: queryFlag.optional().describe('"false" leaves out `repos`'),
 });
@@ -249,8 +251,8 @@ export const clusterViewSchema = z.object({
 export type ClusterView = z.infer<typeof clusterViewSchema>;
 
 const repairStep = z
-  .enum(["catch-up", "apply", "add", "remove", "wait"])
-  .describe("What the repair does next; wait: nothing can be done now");
+  .enum(["catch-up", "apply", "add", "remove", "move", "wait"])
+  .describe("What the repair does next; move: it leaves once the others are READY; wait: nothing can be done now");
 
 export const repairViewSchema = z.object({
   leader: z.string().nullable().describe("Name of the controller that runs the background work; null when none does"),
@@ -263,7 +265,12 @@ export const repairViewSchema = z.object({
         status: replicaState.nullable().describe("null for a replica that is to be added"),
         step: repairStep,
         reason: z.string(),
-        since: z.int().describe("Of the state, ms since 1970; -1 for a replica that is to be added"),
+        since: z
+          .int()
+          .describe("Of the state, or of the move, ms since 1970; -1 for one that is to be added, or not known"),
+        to: z.string().describe('URL of where it moves; "" when that is not known yet, or it does not move'),
+        progress: z.number().describe("Done part of what is under way, 0 to 1; -1: nothing is, or it is not known"),
+        startedAt: z.int().describe("When that began, ms since 1970; -1: nothing is under way"),
       }),
     )
     .describe("At most of some 1000 repositories"),
@@ -274,6 +281,18 @@ export const repairViewSchema = z.object({
     oldest: z.int().describe("The longest ago that one was verified, ms since 1970; -1: one never was"),
     interval: z.int().describe("ms"),
   }),
+});
+export type RepairView = z.infer<typeof repairViewSchema>;
+
+export const listCopiesQuerySchema = z.strictObject({
+  offset: z.coerce.number().int().min(0).default(0).describe("How many to leave out"),
+  limit: z.coerce.number().int().min(1).max(pageItemsMax).default(pageItemsDefault).describe("Most items"),
+  fresh: queryFlag.optional().describe('"true": as it is now, not as it was up to a minute ago'),
+});
+
+export const copiesViewSchema = z.object({
+  at: z.int().describe("When the repository servers were asked, ms since 1970"),
+  total: z.int().describe("Of all pages"),
   copies: z
     .array(
       z.object({
@@ -286,10 +305,10 @@ export const repairViewSchema = z.object({
         size: z.int().describe("Bytes"),
       }),
     )
-    .describe("Copies on disks that are no replicas"),
+    .describe("Copies on disks that are no replicas, by name"),
   unreachable: z.array(z.string()).describe("Repository servers that did not say what they have"),
 });
-export type RepairView = z.infer<typeof repairViewSchema>;
+export type CopiesView = z.infer<typeof copiesViewSchema>;
 
 export const dataLossViewSchema = z.object({
   name: z.string(),

@@ -2,36 +2,11 @@
  * What the store remembers for people: events, who pushed, work under way, samples for charts. Nothing that the cluster
  * decides rests on it.
  */
+import type { EventKind, WorkView } from "../protocol/activity-api.ts";
 import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 
 /** What happened. Past tense, subject first. */
-export const eventKinds = [
-  "repository-created",
-  "repository-deleted",
-  "repository-renamed",
-  "repository-changed",
-  "repository-adopted",
-  "replica-added",
-  "replica-removed",
-  "replica-stale",
-  "replica-preparing",
-  "replica-ready",
-  "replica-quarantined",
-  "replica-damaged",
-  "replica-moved-aside",
-  "replica-sound",
-  "replica-moving",
-  "repair-failed",
-  "repair-stuck",
-  "node-joined",
-  "node-returned",
-  "node-dead",
-  "node-alive",
-  "node-draining",
-  "node-undrained",
-  "node-removed",
-] as const;
-export type EventKind = (typeof eventKinds)[number];
+export type { EventKind } from "../protocol/activity-api.ts";
 
 export interface NewEvent {
   readonly kind: EventKind;
@@ -92,7 +67,7 @@ export interface PushedRepository {
   readonly pushedMs: number;
 }
 
-export type WorkKind = "catch-up" | "apply" | "add" | "remove" | "verify";
+export type WorkKind = WorkView["kind"];
 
 /** A step of the background repair, under way or failed. */
 export interface WorkRecord {
@@ -119,6 +94,12 @@ export interface Sample {
   readonly numbers: string;
 }
 
+/** Whose samples: those that begin with `prefix`, and the one. */
+export interface SampleSubjects {
+  readonly prefix: string;
+  readonly subject?: string;
+}
+
 /** All repositories in a few numbers. */
 export interface RepositoryCounts {
   readonly total: number;
@@ -138,6 +119,8 @@ export interface ActivityStore {
   addEvent(event: NewEvent): Promise<void>;
   /** Newest first. */
   listEvents(query: EventQuery): Promise<readonly ClusterEvent[]>;
+  /** Id of the repository that had this name last, of those that events tell of; a deleted one too. */
+  repositoryIdInEvents(name: string): Promise<string | undefined>;
   /**
    * Events above `after`, in order of id. Ids are given before they are committed: a lower one may appear later, and
    * some never do.
@@ -157,7 +140,7 @@ export interface ActivityStore {
   // Work
   saveWork(work: WorkRecord): Promise<void>;
   removeWork(repositoryId: string, nodeId: string): Promise<void>;
-  /** Last changed first. */
+  /** What is running first, then what failed; of each, last changed first. */
   listWork(limit: number): Promise<readonly WorkRecord[]>;
   /** Drops what has not changed since `beforeMs`. */
   trimWork(beforeMs: number): Promise<void>;
@@ -165,6 +148,6 @@ export interface ActivityStore {
   // Samples
   /** Replaces what the subject had from that time on. */
   saveSamples(samples: readonly Sample[]): Promise<void>;
-  listSamples(sinceMs: number, subject?: string): Promise<readonly Sample[]>;
+  listSamples(sinceMs: number, subjects: SampleSubjects): Promise<readonly Sample[]>;
   trimSamples(beforeMs: number): Promise<void>;
 }

@@ -35,7 +35,7 @@ export interface Repository {
 
 export interface RepositoryWithReplicas {
   readonly repository: Repository;
-  /** In order of creation; the first READY one is the primary. */
+  /** In order of creation; the first READY one on a live node is the primary. */
   readonly replicas: readonly Replica[];
 }
 
@@ -281,6 +281,8 @@ export interface Store extends VerificationStore, MoveStore, ActivityStore {
   createRepository(repository: NewRepository): Promise<void>;
   findRepository(name: string): Promise<RepositoryWithReplicas | undefined>;
   getRepository(id: string): Promise<RepositoryWithReplicas | undefined>;
+  /** Those of these ids that there are, in no order. */
+  getRepositories(ids: readonly string[]): Promise<readonly RepositoryWithReplicas[]>;
   listRepositories(query: RepositoryQuery): Promise<RepositoryPage>;
   /** How many a query without its cursor and limit has. */
   countMatching(query: Pick<RepositoryQuery, "contains" | "state">): Promise<number>;
@@ -334,6 +336,8 @@ export interface Store extends VerificationStore, MoveStore, ActivityStore {
     /** The last name of the page before. */
     afterName?: string,
   ): Promise<readonly ReplicaOfNode[]>;
+  /** Ids of the repositories with a replica on a node, in order, from after `afterId` on. */
+  repositoryIdsOfNode(nodeId: string, limit: number, afterId?: string): Promise<readonly string[]>;
   /** Number of replicas by node and state. */
   countReplicas(): Promise<
     readonly { readonly nodeId: string; readonly state: ReplicaState; readonly count: number }[]

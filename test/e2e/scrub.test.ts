@@ -48,7 +48,7 @@ async function verify(name: string): Promise<{ readonly code: number | null; rea
 }
 
 const asideOf = async (name: string): Promise<readonly { readonly kind: string; readonly reason: string }[]> => {
-  const { body } = await cluster.api("GET", "/api/repair");
+  const { body } = await cluster.api("GET", "/api/repair/copies?fresh=true");
   const { copies } = body as { copies: { kind: string; name: string; reason: string }[] };
   return copies.filter((copy) => copy.name === name);
 };

@@ -1,7 +1,8 @@
 /** What changed the cluster, for people. Each is written in the transaction of the change that it tells of. */
-import type { Selectable } from "kysely";
+import { sql, type Selectable } from "kysely";
 import type { Clock } from "../../base/clock.ts";
-import { eventKinds, type ClusterEvent, type EventKind, type EventQuery, type NewEvent } from "../activity.ts";
+import { eventKind } from "../../protocol/activity-api.ts";
+import type { ClusterEvent, EventKind, EventQuery, NewEvent } from "../activity.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
 import { textOf, type EventTable } from "./schema.ts";
@@ -43,20 +44,22 @@ export class Events {
     return this.#database.write((trx) => this.append(trx, [event]), { idempotent: false });
   }
 
-  async list({ before, kinds, repositoryId, nodeId, limit }: EventQuery): Promise<readonly ClusterEvent[]> {
-    const rows = await this.#database.read((db) =>
+  async list(query: EventQuery): Promise<readonly ClusterEvent[]> {
+    const rows = await this.#database.read((db) => selectEvents(db, query).execute());
+    return rows.flatMap(eventOf);
+  }
+
+  async repositoryIdOf(name: string): Promise<string | undefined> {
+    const row = await this.#database.read((db) =>
       db
         .selectFrom("events")
-        .selectAll()
-        .$if(before !== undefined, (query) => query.where("id", "<", before ?? 0))
-        .$if(kinds !== undefined, (query) => query.where("kind", "in", kinds ?? []))
-        .$if(repositoryId !== undefined, (query) => query.where("repository_id", "=", repositoryId ?? ""))
-        .$if(nodeId !== undefined, (query) => query.where("node_id", "=", nodeId ?? ""))
+        .select("repository_id")
+        .where("repository_name", "=", name)
         .orderBy("id", "desc")
-        .limit(limit)
-        .execute(),
+        .limit(1)
+        .executeTakeFirst(),
     );
-    return rows.flatMap(eventOf);
+    return row?.repository_id;
   }
 
   async readAfter(after: number, limit: number): Promise<readonly ClusterEvent[]> {
@@ -97,6 +100,40 @@ export class Events {
   }
 }
 
+/** Every one is read from the end of an index: what is asked for may be rare among very many. */
+export function selectEvents(db: Executor, query: EventQuery) {
+  const { kinds, repositoryId, nodeId } = query;
+  if (kinds === undefined || repositoryId !== undefined || nodeId !== undefined) return selectOf(db, query, kinds);
+  // No index has several kinds in order: some of each, and then of these.
+  const [first, ...others] = [...new Set(kinds)].map((kind) =>
+    db.selectFrom(selectOf(db, query, [kind]).as("of_kind")).selectAll(),
+  );
+  if (first === undefined) return selectOf(db, query, []);
+  const all = others.reduce((union, one) => union.unionAll(one), first);
+  return db.selectFrom(all.as("found")).selectAll().orderBy("id", "desc").limit(query.limit);
+}
+
+function selectOf(
+  db: Executor,
+  { before, repositoryId, nodeId, limit }: EventQuery,
+  kinds: readonly EventKind[] | undefined,
+) {
+  return (
+    db
+      .selectFrom("events")
+      .selectAll()
+      .$if(before !== undefined, (query) => query.where("id", "<", before ?? 0))
+      // Of an empty list only SQLite knows what it means.
+      .$if(kinds !== undefined, (query) =>
+        kinds?.length === 0 ? query.where(sql<boolean>`1 = 0`) : query.where("kind", "in", kinds ?? []),
+      )
+      .$if(repositoryId !== undefined, (query) => query.where("repository_id", "=", repositoryId ?? ""))
+      .$if(nodeId !== undefined, (query) => query.where("node_id", "=", nodeId ?? ""))
+      .orderBy("id", "desc")
+      .limit(limit)
+  );
+}
+
 /** A kind that a later program wrote is passed over. */
 function eventOf(row: Selectable<EventTable>): ClusterEvent[] {
   if (!isEventKind(row.kind)) return [];
@@ -113,5 +150,5 @@ function eventOf(row: Selectable<EventTable>): ClusterEvent[] {
 }
 
 function isEventKind(text: string): text is EventKind {
-  return (eventKinds as readonly string[]).includes(text);
+  return (eventKind.options as readonly string[]).includes(text);
 }

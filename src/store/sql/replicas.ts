@@ -4,14 +4,15 @@ import { crashPoint } from "../../base/crash-point.ts";
 import { GitmeshError } from "../../base/errors.ts";
 import { refNameFromBytes } from "../../protocol/ref-name.ts";
 import type { EventKind } from "../activity.ts";
-import type { LeavingReplica } from "../moves.ts";
+import type { LeavingPosition, LeavingReplica } from "../moves.ts";
 import { isComplete } from "../replica.ts";
 import type { ReplicaCopy, ReplicaOfNode, ReplicaState } from "../store.ts";
+import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
 import type { Events } from "./events.ts";
 import { lockRepository, refreshHealth } from "./repository-lock.ts";
 import { replicaOf, replicaStateOf } from "./rows.ts";
-import { textOf, type RepositoryTable } from "./schema.ts";
+import { textOf, type LeavingReplicaTable, type RepositoryTable } from "./schema.ts";
 
 const eventKinds: Readonly<Record<Exclude<ReplicaState, "READY">, EventKind>> = {
   STALE: "replica-stale",
@@ -140,17 +141,43 @@ export class Replicas {
     );
   }
 
-  async listLeaving(limit: number): Promise<readonly LeavingReplica[]> {
+  cancelMove(repositoryId: string, nodeId: string): Promise<boolean> {
+    return this.#database.write(
+      async (trx) => {
+        const repository = await lockRepository(this.#database, trx, repositoryId);
+        if (repository === undefined || !(await forgetLeaving(trx, repositoryId, nodeId))) return false;
+        await this.#tell(trx, repository, "replica-moving", [nodeId], "stays: the move was cancelled");
+        return true;
+      },
+      { idempotent: false },
+    );
+  }
+
+  async listLeaving(limit: number, after: LeavingPosition | undefined): Promise<readonly LeavingReplica[]> {
+    const { repositoryId = "", nodeId = "" } = after ?? {};
     const rows = await this.#database.read((db) =>
       db
         .selectFrom("leaving_replicas")
-        .select(["repository_id", "node_id"])
-        .orderBy("since_ms")
+        .selectAll()
+        .where("repository_id", ">=", repositoryId)
+        .where((eb) => eb.or([eb("repository_id", ">", repositoryId), eb("node_id", ">", nodeId)]))
         .orderBy("repository_id")
+        .orderBy("node_id")
         .limit(limit)
         .execute(),
     );
-    return rows.map(({ repository_id, node_id }) => ({ repositoryId: repository_id, nodeId: node_id }));
+    return rows.map(leavingReplicaOf);
+  }
+
+  async leavingOf(repositoryIds: readonly string[]): Promise<readonly LeavingReplica[]> {
+    const found: LeavingReplica[] = [];
+    for (const ids of chunksOf(repositoryIds)) {
+      const rows = await this.#database.read((db) =>
+        db.selectFrom("leaving_replicas").selectAll().where("repository_id", "in", ids).execute(),
+      );
+      found.push(...rows.map(leavingReplicaOf));
+    }
+    return found;
   }
 
   remove(repositoryId: string, nodeId: string, readyElsewhere: number, reason: string): Promise<boolean> {
@@ -228,6 +255,21 @@ export class Replicas {
       defaultBranch: refNameFromBytes(row.default_branch),
       replica: replicaOf(row),
     }));
+  }
+
+  /** From an index alone. */
+  async repositoryIdsOfNode(nodeId: string, limit: number, afterId: string): Promise<readonly string[]> {
+    const rows = await this.#database.read((db) =>
+      db
+        .selectFrom("replicas")
+        .select("repository_id")
+        .where("node_id", "=", nodeId)
+        .where("repository_id", ">", afterId)
+        .orderBy("repository_id")
+        .limit(limit)
+        .execute(),
+    );
+    return rows.map(({ repository_id }) => repository_id);
   }
 
   /** Number of replicas that changed. */
@@ -324,10 +366,16 @@ export class Replicas {
   }
 }
 
-async function forgetLeaving(trx: Executor, repositoryId: string, nodeId: string): Promise<void> {
-  await trx
+/** Whether it was to leave. */
+async function forgetLeaving(trx: Executor, repositoryId: string, nodeId: string): Promise<boolean> {
+  const { numDeletedRows } = await trx
     .deleteFrom("leaving_replicas")
     .where("repository_id", "=", repositoryId)
     .where("node_id", "=", nodeId)
-    .execute();
+    .executeTakeFirst();
+  return numDeletedRows > 0n;
+}
+
+function leavingReplicaOf(row: Selectable<LeavingReplicaTable>): LeavingReplica {
+  return { repositoryId: row.repository_id, nodeId: row.node_id, sinceMs: row.since_ms };
 }

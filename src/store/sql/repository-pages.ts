@@ -5,6 +5,7 @@ import type { PushedRepository } from "../activity.ts";
 import type { Replica, RepositoryPage, RepositoryQuery, RepositoryWithReplicas } from "../store.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Database, Executor } from "./database.ts";
+import type { Engine } from "./engine.ts";
 import { replicaOf, repositoryOf } from "./rows.ts";
 import { textOf } from "./schema.ts";
 
@@ -26,32 +27,8 @@ export class RepositoryPages {
   /** Throws "bad-request" for a cursor that is not of this sort order. */
   async list(query: RepositoryQuery): Promise<RepositoryPage> {
     const sort = query.sort ?? "name";
-    const descending = sort.startsWith("-");
     const column = sortColumn(sort);
-    const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor, sort);
-    const rows = await this.#database.read((db) => {
-      let select = db.selectFrom("repositories").selectAll();
-      if (query.contains !== undefined && query.contains !== "") select = select.where(this.#contains(query.contains));
-      if (query.state !== undefined) select = select.where("degraded", "=", query.state === "degraded" ? 1 : 0);
-      const order = descending ? "desc" : "asc";
-      const beyond = descending ? "<" : ">";
-      if (column !== "name") {
-        if (after?.key !== undefined) {
-          const { key, name } = after;
-          // The first condition alone tells every planner where to start in the index.
-          select = select
-            .where(column, descending ? "<=" : ">=", key)
-            .where((eb) => eb.or([eb(column, beyond, key), eb("name", beyond, name)]));
-        }
-        select = select.orderBy(column, order);
-      } else if (after !== undefined) {
-        select = select.where("name", beyond, after.name);
-      }
-      return select
-        .orderBy("name", order)
-        .limit(query.limit + 1)
-        .execute();
-    });
+    const rows = await this.#database.read((db) => selectPage(db, this.#database.engine.kind, query).execute());
     const page = rows.slice(0, query.limit);
     const last = page.at(-1);
     const next =
@@ -64,7 +41,8 @@ export class RepositoryPages {
   async countMatching({ contains, state }: Pick<RepositoryQuery, "contains" | "state">): Promise<number> {
     const { count } = await this.#database.read((db) => {
       let select = db.selectFrom("repositories").select((eb) => eb.fn.countAll<number>().as("count"));
-      if (contains !== undefined && contains !== "") select = select.where(this.#contains(contains));
+      if (contains !== undefined && contains !== "")
+        select = select.where(nameContains(this.#database.engine.kind, contains));
       if (state !== undefined) select = select.where("degraded", "=", state === "degraded" ? 1 : 0);
       return select.executeTakeFirstOrThrow();
     });
@@ -116,14 +94,55 @@ export class RepositoryPages {
     });
   }
 
-  /** Bytewise on every engine; SQLite's LIKE would ignore case. */
-  #contains(part: string) {
-    return this.#database.engine.kind === "postgres"
-      ? sql<boolean>`strpos(name, ${part}) > 0`
-      : this.#database.engine.kind === "mysql"
-        ? sql<boolean>`instr(name, ${Buffer.from(part)}) > 0`
-        : sql<boolean>`instr(name, ${part}) > 0`;
+  /** Those of these ids that there are, in no order. */
+  async getAll(ids: readonly string[]): Promise<readonly RepositoryWithReplicas[]> {
+    return this.#database.read(async (db) => {
+      const rows: Parameters<typeof repositoryOf>[0][] = [];
+      for (const chunk of chunksOf(ids))
+        rows.push(...(await db.selectFrom("repositories").selectAll().where("id", "in", chunk).execute()));
+      return withReplicas(db, rows);
+    });
   }
+}
+
+/** One row more than the page has. Throws "bad-request" for a cursor that is not of this sort order. */
+export function selectPage(db: Executor, engine: Engine["kind"], query: RepositoryQuery) {
+  const sort = query.sort ?? "name";
+  const descending = sort.startsWith("-");
+  const column = sortColumn(sort);
+  const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor, sort);
+  const order = descending ? "desc" : "asc";
+  let select = db.selectFrom("repositories").selectAll();
+  if (query.contains !== undefined && query.contains !== "")
+    select = select.where(nameContains(engine, query.contains));
+  if (query.state !== undefined) select = select.where("degraded", "=", query.state === "degraded" ? 1 : 0);
+  if (after !== undefined) select = select.where(isBeyond(engine, column, after, descending ? "<" : ">"));
+  if (column !== "name") select = select.orderBy(column, order);
+  return select.orderBy("name", order).limit(query.limit + 1);
+}
+
+/** Each planner begins in the index where the page before ended, however many have the same key. */
+function isBeyond(
+  engine: Engine["kind"],
+  column: ReturnType<typeof sortColumn>,
+  { key, name }: Position,
+  beyond: "<" | ">",
+) {
+  const than = sql.raw(beyond);
+  if (column === "name" || key === undefined) return sql<boolean>`name ${than} ${name}`;
+  const by = sql.ref(column);
+  return engine === "mysql"
+    ? sql<boolean>`(${by} ${than} ${key} or (${by} = ${key} and name ${than} ${name}))`
+    : sql<boolean>`(${by}, name) ${than} (${key}, ${name})`;
+}
+
+/** Bytewise on every engine; SQLite's LIKE would ignore case. */
+function nameContains(engine: Engine["kind"], part: string) {
+  return engine === "postgres"
+    ? sql<boolean>`strpos(name, ${part}) > 0`
+    : engine === "mysql"
+      ? sql<boolean>`instr(name, ${Buffer.from(part)}) > 0`
+      : sql<boolean>`instr(name, ${part}) > 0`;
 }
 
 async function withReplicas(

@@ -1,5 +1,5 @@
 /** Numbers by the time, for charts. */
-import type { Sample } from "../activity.ts";
+import type { Sample, SampleSubjects } from "../activity.ts";
 import type { Database } from "./database.ts";
 
 export class Samples {
@@ -25,13 +25,16 @@ export class Samples {
     );
   }
 
-  async list(sinceMs: number, subject: string | undefined): Promise<readonly Sample[]> {
+  async list(sinceMs: number, { prefix, subject = prefix }: SampleSubjects): Promise<readonly Sample[]> {
     const rows = await this.#database.read((db) =>
       db
         .selectFrom("samples")
         .selectAll()
         .where("start_ms", ">=", sinceMs)
-        .$if(subject !== undefined, (query) => query.where("subject", "=", subject ?? ""))
+        // What begins so, bytewise: no subject has a character above "~".
+        .where((eb) =>
+          eb.or([eb("subject", "=", subject), eb.and([eb("subject", ">=", prefix), eb("subject", "<", `${prefix}~`)])]),
+        )
         .orderBy("start_ms")
         .orderBy("subject")
         .execute(),

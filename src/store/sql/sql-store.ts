@@ -11,6 +11,7 @@ import type {
   PushRecord,
   RepositoryCounts,
   Sample,
+  SampleSubjects,
   WorkRecord,
 } from "../activity.ts";
 import type {
@@ -38,7 +39,7 @@ import type {
   Store,
   StoredRef,
 } from "../store.ts";
-import type { LeavingReplica } from "../moves.ts";
+import type { LeavingPosition, LeavingReplica } from "../moves.ts";
 import type { DamageOutcome, NextToVerify, Period, VerificationProgress } from "../verification.ts";
 import { Adoptions } from "./adoption.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
@@ -126,6 +127,10 @@ export class SqlStore implements Store {
     return this.#repositories.get(id);
   }
 
+  getRepositories(ids: readonly string[]): Promise<readonly RepositoryWithReplicas[]> {
+    return this.#pages.getAll(ids);
+  }
+
   listRepositories(query: RepositoryQuery): Promise<RepositoryPage> {
     return this.#pages.list(query);
   }
@@ -206,8 +211,16 @@ export class SqlStore implements Store {
     return this.#replicas.move(repositoryId, fromNodeId, toNodeId, nowMs);
   }
 
-  listLeaving(limit: number): Promise<readonly LeavingReplica[]> {
-    return this.#replicas.listLeaving(limit);
+  cancelMove(repositoryId: string, nodeId: string): Promise<boolean> {
+    return this.#replicas.cancelMove(repositoryId, nodeId);
+  }
+
+  listLeaving(limit: number, after?: LeavingPosition): Promise<readonly LeavingReplica[]> {
+    return this.#replicas.listLeaving(limit, after);
+  }
+
+  leavingOf(repositoryIds: readonly string[]): Promise<readonly LeavingReplica[]> {
+    return this.#replicas.leavingOf(repositoryIds);
   }
 
   listUnhealthy(afterId: string, limit: number): Promise<readonly RepositoryWithReplicas[]> {
@@ -216,6 +229,10 @@ export class SqlStore implements Store {
 
   listReplicasOfNode(nodeId: string, limit?: number, afterName?: string): Promise<readonly ReplicaOfNode[]> {
     return this.#replicas.listOfNode(nodeId, limit, afterName);
+  }
+
+  repositoryIdsOfNode(nodeId: string, limit: number, afterId = ""): Promise<readonly string[]> {
+    return this.#replicas.repositoryIdsOfNode(nodeId, limit, afterId);
   }
 
   countReplicas(): Promise<
@@ -319,6 +336,10 @@ export class SqlStore implements Store {
     return this.#events.list(query);
   }
 
+  repositoryIdInEvents(name: string): Promise<string | undefined> {
+    return this.#events.repositoryIdOf(name);
+  }
+
   readEventsAfter(after: number, limit: number): Promise<readonly ClusterEvent[]> {
     return this.#events.readAfter(after, limit);
   }
@@ -359,8 +380,8 @@ export class SqlStore implements Store {
     return this.#samples.save(samples);
   }
 
-  listSamples(sinceMs: number, subject?: string): Promise<readonly Sample[]> {
-    return this.#samples.list(sinceMs, subject);
+  listSamples(sinceMs: number, subjects: SampleSubjects): Promise<readonly Sample[]> {
+    return this.#samples.list(sinceMs, subjects);
   }
 
   trimSamples(beforeMs: number): Promise<void> {

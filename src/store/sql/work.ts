@@ -49,7 +49,14 @@ export class Work {
 
   async list(limit: number): Promise<readonly WorkRecord[]> {
     const rows = await this.#database.read((db) =>
-      db.selectFrom("work").selectAll().orderBy("updated_ms", "desc").limit(limit).execute(),
+      db
+        .selectFrom("work")
+        .selectAll()
+        // "running" before "failed".
+        .orderBy("state", "desc")
+        .orderBy("updated_ms", "desc")
+        .limit(limit)
+        .execute(),
     );
     return rows.map((row) => ({
       repositoryId: row.repository_id,

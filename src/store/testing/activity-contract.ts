@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { v7 as uuid } from "uuid";
-import type { ClusterEvent, WorkRecord } from "../activity.ts";
+import type { ClusterEvent, EventQuery, WorkRecord } from "../activity.ts";
+import type { LeavingPosition } from "../moves.ts";
 import type { Store } from "../store.ts";
 import {
   change,
@@ -145,6 +146,33 @@ export function activityContract(store: () => Store): void {
     assert.deepEqual(await store().readEventsAfter(await store().newestEventId(), 3), []);
   });
 
+  void test("lists several kinds together in order, and finds a repository by a name that it had", async () => {
+    const nodeId = uuid();
+    const name = `renamed-${nodeId}`;
+    const [first, second] = [uuid(), uuid()];
+    const kinds = ["repair-failed", "repair-stuck", "node-dead", "repair-stuck", "repair-failed"] as const;
+    for (const [index, kind] of kinds.entries()) {
+      const repository = { id: index < 3 ? first : second, name: index === 4 ? "other" : name };
+      await store().addEvent({ kind, repository, nodeId, detail: String(index) });
+    }
+    const list = async (more: Partial<EventQuery>) =>
+      store().listEvents({ kinds: ["repair-failed", "repair-stuck", "repair-stuck"], limit: 3, ...more });
+    const newest = await list({});
+    assert.deepEqual(
+      newest.map(({ detail }) => detail),
+      ["4", "3", "1"],
+    );
+    const next = await list({ before: newest.at(-1)?.id, limit: 1 });
+    assert.deepEqual(
+      next.map(({ detail }) => detail),
+      ["0"],
+    );
+    assert.deepEqual(await list({ kinds: [] }), []);
+    assert.equal((await list({ nodeId, limit: 9 })).length, 4);
+    assert.equal(await store().repositoryIdInEvents(name), second, "the one that had it last");
+    assert.equal(await store().repositoryIdInEvents(`${name}x`), undefined);
+  });
+
   void test("trims what is old and what is too much", async () => {
     const repository = { id: uuid(), name: "x" };
     for (let index = 0; index < 4; index += 1) await store().addEvent({ kind: "repair-stuck", repository });
@@ -204,6 +232,10 @@ export function activityContract(store: () => Store): void {
     assert.equal(await store().moveReplica(id, "n1", undefined, 1), true);
     assert.deepEqual(await leaving(), ["n1"]);
     await rejectsWith(store().moveReplica(id, "n2", uuid(), 1), "node-not-found");
+    assert.equal(await store().cancelMove(id, "n2"), false);
+    assert.equal(await store().cancelMove(id, "n1"), true);
+    assert.deepEqual(await leaving(), []);
+    assert.equal(await store().moveReplica(id, "n1", undefined, 1), true);
     assert.equal(await store().removeReplica(id, "n1", 2), true);
     assert.deepEqual(await leaving(), []);
     assert.deepEqual(await kindsOf(id), [
@@ -211,11 +243,38 @@ export function activityContract(store: () => Store): void {
       "replica-added",
       "replica-moving",
       "replica-moving",
+      "replica-moving",
+      "replica-moving",
       "replica-removed",
     ]);
     assert.equal(await store().moveReplica(id, "n2", undefined, 1), true);
     await store().deleteRepository(id, 1);
     assert.deepEqual(await leaving(), []);
+  });
+
+  void test("replicas that are to move by page, and of some repositories", async () => {
+    const ids = [(await repositoryIn(store())).id, (await repositoryIn(store())).id].toSorted();
+    const [first = "", second = ""] = ids;
+    for (const [id, nodeId] of [
+      [second, "n1"],
+      [first, "n2"],
+      [first, "n1"],
+    ] as const)
+      await store().moveReplica(id, nodeId, undefined, 7);
+    const found: string[] = [];
+    for (let after: LeavingPosition | undefined; ;) {
+      const page = await store().listLeaving(2, after);
+      found.push(...page.map(({ repositoryId, nodeId }) => `${ids.indexOf(repositoryId)} ${nodeId}`));
+      after = page.at(-1);
+      if (page.length < 2) break;
+    }
+    assert.deepEqual(
+      found.filter((text) => !text.startsWith("-1")),
+      ["0 n1", "0 n2", "1 n1"],
+    );
+    assert.deepEqual(await store().leavingOf([second, uuid()]), [{ repositoryId: second, nodeId: "n1", sinceMs: 7 }]);
+    assert.deepEqual(await store().leavingOf([]), []);
+    for (const id of ids) await store().deleteRepository(id, 1);
   });
 
   void test("the last pushes, with who and how long each replica took", async () => {
@@ -287,6 +346,11 @@ export function activityContract(store: () => Store): void {
         { nodeId, state: "STALE", count: 1 },
       ],
     );
+    const ids = await store().repositoryIdsOfNode(nodeId, 2);
+    assert.equal(ids.length, 2);
+    const all = [...ids, ...(await store().repositoryIdsOfNode(nodeId, 2, ids[1]))];
+    assert.deepEqual(all, [...new Set(all)].toSorted());
+    assert.deepEqual([all.length, all.includes(found?.repository.id ?? "")], [3, true]);
     const page = await store().listReplicasOfNode(nodeId, 2);
     assert.deepEqual(
       page.map(({ name }) => name),
@@ -296,7 +360,7 @@ export function activityContract(store: () => Store): void {
     assert.equal(last?.name, `${prefix}/c`);
   });
 
-  void test("work is saved, changed, listed by its last change, removed and trimmed", async () => {
+  void test("work is saved, changed, listed (what is running first), removed and trimmed", async () => {
     const work: WorkRecord = {
       repositoryId: uuid(),
       nodeId: "n1",
@@ -320,7 +384,7 @@ export function activityContract(store: () => Store): void {
     };
     await store().saveWork({ ...work, nodeId: "n2", updatedMs: 2 });
     await store().saveWork(changed);
-    assert.deepEqual(await store().listWork(10), [changed, { ...work, nodeId: "n2", updatedMs: 2 }]);
+    assert.deepEqual(await store().listWork(10), [{ ...work, nodeId: "n2", updatedMs: 2 }, changed]);
     assert.equal((await store().listWork(1)).length, 1);
     await store().removeWork(work.repositoryId, "n1");
     await store().removeWork(work.repositoryId, "n1");
@@ -337,12 +401,14 @@ export function activityContract(store: () => Store): void {
       { startMs: 120_000, subject: "other", numbers: "{}" },
     ]);
     await store().saveSamples([{ startMs: 120_000, subject, numbers: '{"pushes":1}' }]);
-    assert.deepEqual(await store().listSamples(120_000, subject), [
+    assert.deepEqual(await store().listSamples(120_000, { prefix: subject }), [
       { startMs: 120_000, subject, numbers: '{"pushes":1}' },
     ]);
-    assert.equal((await store().listSamples(0)).length, 3);
+    assert.equal((await store().listSamples(0, { prefix: subject, subject: "other" })).length, 3);
+    assert.equal((await store().listSamples(0, { prefix: subject, subject: "othe" })).length, 2);
+    assert.equal((await store().listSamples(0, { prefix: subject.slice(0, -1) })).length, 2);
     await store().trimSamples(120_000);
-    assert.equal((await store().listSamples(0)).length, 2);
+    assert.equal((await store().listSamples(0, { prefix: subject, subject: "other" })).length, 2);
     await store().trimSamples(Number.MAX_SAFE_INTEGER);
   });
 }

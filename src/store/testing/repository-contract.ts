@@ -94,6 +94,17 @@ export function repositoryContract(store: () => Store, factory: StoreFactory): v
     assert.equal(await store().getRepository(uuid()), undefined);
   });
 
+  void test("some by their ids", async () => {
+    const made = [await repositoryIn(store()), await repositoryIn(store(), { placements: [] })];
+    const found = await store().getRepositories([...made.map(({ id }) => id), uuid()]);
+    assert.deepEqual(
+      made.map(({ id }) => found.find(({ repository }) => repository.id === id)?.replicas.length),
+      [3, 0],
+    );
+    assert.equal(found.length, 2);
+    assert.deepEqual(await store().getRepositories([]), []);
+  });
+
   void test("a repository without replicas is found too", async () => {
     const made = await repositoryIn(store(), { placements: [] });
     assert.deepEqual((await store().findRepository(made.name))?.replicas, []);

@@ -62,11 +62,22 @@ export const activity: Migration = {
     const t = types[kind];
     // MySQL has no "create index if not exists": its indexes are part of the table.
     const inline = kind === "mysql";
-    const indexes = { repository: "repository_id, id", node: "node_id, id", at: "at_ms" };
+    const indexes = {
+      repository: "repository_id, id",
+      node: "node_id, id",
+      kind: "kind, id",
+      name: "repository_name, id",
+      at: "at_ms",
+    };
     const keys = Object.entries(indexes).map(([name, columns]) => `, key events_${name} (${columns})`);
-    const repositories = { wanted: "replicas_wanted", ahead: "ahead_generation" };
+    const repositories = {
+      wanted: "replicas_wanted",
+      ahead: "ahead_generation",
+      degraded_pushed: "degraded, pushed_ms, name",
+      degraded_created: "degraded, created_ms, name",
+    };
     return [
-      // What is told of all repositories at once is read from the ends of these.
+      // What is told of all repositories at once, and lists of one state, are read from the ends of these.
       ...Object.entries(repositories).map(([name, column]) =>
         inline
           ? `alter table repositories add key repositories_${name} (${column})`
