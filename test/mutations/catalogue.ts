@@ -389,4 +389,11 @@ export const mutations: readonly Mutation[] = [
     replace: "deletedRepositoryIds: [],",
     test: "test/e2e/repair.test.ts",
   },
+  {
+    name: "what a replica missed is applied to it from the log",
+    file: "src/controller/apply.ts",
+    find: "replica === undefined || replica.missedGeneration > after ? undefined : entries",
+    replace: "replica === undefined ? undefined : entries",
+    test: "src/controller/apply.test.ts",
+  },
 ];
