@@ -11,6 +11,15 @@ import { ManualClock } from "./testing/manual-clock.ts";
 const applyMs = 1000;
 const changes = [{ name: "refs/heads/x", oldOid: undefined, newOid: "a".repeat(40), peeled: undefined }];
 
+/** With two pushes, of which the replica missed one, or none (-1). */
+function storeWith(replica: { readonly missedGeneration: number }): Store {
+  return {
+    readRefLog: async () => [1, 2].map((generation) => ({ generation, changes })),
+    getRepository: async () => ({ replicas: [{ nodeId: "node", ...replica }] }),
+    recordApplied: async () => {},
+  } as unknown as Store;
+}
+
 /** What the node answers to one question after the other; the failures that are held against it. */
 async function failuresAfter(answers: readonly ((clock: ManualClock) => number)[]): Promise<number> {
   const clock = new ManualClock();
@@ -20,9 +29,8 @@ async function failuresAfter(answers: readonly ((clock: ManualClock) => number)[
     const generation = (left.shift() ?? assert.fail())(clock);
     return { kind: "behind", generation };
   };
-  const entry = { generation: 1, changes };
   const applier = new ReplicaApplier({
-    store: { readRefLog: async () => [entry, { ...entry, generation: 2 }] } as unknown as Store,
+    store: storeWith({ missedGeneration: -1 }),
     nodeClient: { apply } as unknown as NodeClient,
     membership: {
       get: () => ({ url: "http://node" }),
@@ -53,3 +61,30 @@ test("one that only had the rest of that time for a second question is not", asy
   };
   assert.equal(await failuresAfter([behind, silence]), 0);
 });
+
+for (const [what, missedGeneration, sent] of [
+  ["a replica that was away gets from the log what it staged", 0, true],
+  ["one that missed something of it is to fetch it first", 1, false],
+] as const) {
+  test(what, async () => {
+    const bases: number[] = [];
+    const apply: NodeClient["apply"] = async (_url, _id, { base, generation }) => {
+      bases.push(base);
+      return base > 0 ? { kind: "behind", generation: 0 } : { kind: "applied", generation };
+    };
+    const applier = new ReplicaApplier({
+      store: storeWith({ missedGeneration }),
+      nodeClient: { apply } as unknown as NodeClient,
+      membership: { get: () => ({ url: "http://node" }) } as unknown as Membership,
+      clock: new ManualClock(),
+      log: createLogger("test", "silent"),
+      applyMs,
+    });
+    const unconfirmed = await applier.applyCommit("repository", { generation: 2, changes, applyNodeIds: ["node"] });
+    assert.deepEqual(unconfirmed, sent ? [] : ["node"]);
+    assert.deepEqual(bases, sent ? [1, 0] : [1]);
+    bases.length = 0;
+    if (!sent) assert.equal(await applier.applyFromLog("repository", "node", 0), undefined);
+    assert.deepEqual(bases, []);
+  });
+}

@@ -6,7 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import type { Logger } from "../base/log.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
-import type { RefChange, Store } from "../store/store.ts";
+import type { RefChange, RefLogEntry, Store } from "../store/store.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
@@ -56,21 +56,38 @@ export class ReplicaApplier {
 
   /**
    * Brings a replica from `replicaGeneration` to the newest of the ref log. Returns the generation that it confirmed,
-   * or undefined when the log no longer reaches back that far or the node failed.
+   * or undefined when the log no longer reaches back that far, the replica missed something of it, or the node failed.
    */
   async applyFromLog(repositoryId: string, nodeId: string, replicaGeneration: number): Promise<number | undefined> {
     let base = replicaGeneration;
     for (;;) {
-      const entries = await this.#deps.store.readRefLog(repositoryId, base, logEntriesMax);
+      const entries = await this.#entriesFor(repositoryId, nodeId, base);
+      if (entries === undefined) return undefined;
       const last = entries.at(-1);
       if (last === undefined) return base;
-      if (base < 0 || entries[0]?.generation !== base + 1) return undefined;
       const updates = updatesOf(entries.map((entry) => entry.changes));
       if (!(await this.#applyOne(repositoryId, nodeId, base, last.generation, updates))) return undefined;
       crashPoint("apply.log-applied");
       await this.#deps.store.recordApplied(repositoryId, last.generation, [nodeId]);
       base = last.generation;
     }
+  }
+
+  /**
+   * What a replica at generation `after` is to apply next. Undefined when the log does not reach back that far, or when
+   * the replica did not stage all of it: refs that vouch for objects that are not there would keep them from being fetched.
+   */
+  async #entriesFor(repositoryId: string, nodeId: string, after: number): Promise<readonly RefLogEntry[] | undefined> {
+    if (after < 0) return undefined;
+    const { store } = this.#deps;
+    const entries = await store.readRefLog(repositoryId, after, logEntriesMax);
+    const [first] = entries;
+    if (first === undefined) return entries;
+    if (first.generation !== after + 1) return undefined;
+    // After the log: who missed a push is written together with it.
+    const found = await store.getRepository(repositoryId);
+    const replica = found?.replicas.find((candidate) => candidate.nodeId === nodeId);
+    return replica === undefined || replica.missedGeneration > after ? undefined : entries;
   }
 
   /**
@@ -91,7 +108,7 @@ export class ReplicaApplier {
     generation: number,
     updates: RefUpdate[],
   ): Promise<boolean> {
-    const { membership, nodeClient, clock, applyMs, store } = this.#deps;
+    const { membership, nodeClient, clock, applyMs } = this.#deps;
     const node = membership.get(nodeId);
     if (node === undefined) return false;
     const endMs = clock.monotonicMs() + applyMs;
@@ -104,10 +121,9 @@ export class ReplicaApplier {
         if (outcome.generation === generation) return true;
         if (outcome.generation > generation) return !(await this.#isAhead(repositoryId, nodeId, outcome.generation));
         // It has not seen the pushes before this one: send what is between, the newest value of each ref.
-        const entries = await store.readRefLog(repositoryId, outcome.generation, logEntriesMax);
-        const last = entries.at(-1);
-        if (outcome.generation < 0 || last === undefined || entries[0]?.generation !== outcome.generation + 1)
-          return false;
+        const entries = await this.#entriesFor(repositoryId, nodeId, outcome.generation);
+        const last = entries?.at(-1);
+        if (entries === undefined || last === undefined) return false;
         const missed = updatesOf(entries.map((entry) => entry.changes));
         crashPoint("apply.gap-read");
         request = { base: outcome.generation, generation: last.generation, updates: missed };

@@ -29,6 +29,8 @@ export interface ReplicaCatchUpDependencies {
 
 /** How long a damaged replica waits for another to become complete before it is asked to prove that it is whole itself. */
 const damagedWaitMs = 60_000;
+/** As upload-pack.c on the source says it, and git passes it on. */
+const sourceFailed = /not our ref|possible repository corruption/;
 /** A replica that is not READY after so many fetches is visited again later. */
 const roundsMax = 4;
 
@@ -135,7 +137,7 @@ export class ReplicaCatchUp {
     signal: AbortSignal,
     onProgress: (text: string) => void,
   ): Promise<void> {
-    const { nodeClient, membership, settings, log } = this.#deps;
+    const { store, nodeClient, membership, settings, log } = this.#deps;
     const { nodeId, damaged } = replica;
     const node = membership.get(nodeId);
     const others = replicas.filter((other) => other.nodeId !== nodeId);
@@ -159,7 +161,11 @@ export class ReplicaCatchUp {
     try {
       const result = await nodeClient.catchUp(node.url, header, pairs(refs), onProgress, signal);
       if (result.kind === "caught-up") return;
-      if (source !== undefined) await this.#judgeCopy(replica, node, signal);
+      if (source !== undefined) {
+        // READY, and without what it must have: it is to be looked at before it is needed.
+        if (sourceFailed.test(result.message)) await store.requestVerification(source.nodeId, [id], undefined);
+        await this.#judgeCopy(replica, node, signal);
+      }
       throw new Error(result.message);
     } catch (error) {
       if (error instanceof NodeCallError && error.unreachable && !signal.aborted)

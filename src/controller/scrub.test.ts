@@ -107,6 +107,21 @@ test("a copy that cannot catch up because it is damaged itself is filled anew", 
   assert.equal(first.callsTo("/_retire").length, 1);
 });
 
+test("a replica that another cannot be filled from is verified, and damage found", async (t) => {
+  const { cluster, view, first, second } = await start(t, {}, 2);
+  first.behaviours.set("/_catch-up", (_call, response) =>
+    json(response, 200, {
+      result: { kind: "node-failed", message: "fetch: remote error: upload-pack: not our ref 1" },
+    }),
+  );
+  answers(second, { problems: ["missing commit"] });
+  await cluster.store.markStale(view.id, [first.id], "was away", 1);
+  await until("the damage is known", async () => {
+    return (await replicaOn(cluster, view.id, second)).reason.includes("missing commit");
+  });
+  first.behaviours.delete("/_catch-up");
+});
+
 test("a copy that cannot catch up for another reason stays where it is", async (t) => {
   const { cluster, view, first } = await start(t);
   first.behaviours.set("/_catch-up", (_call, response) =>

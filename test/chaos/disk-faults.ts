@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import {
   closeSync,
   existsSync,
+  ftruncateSync,
   globSync,
   openSync,
   readFileSync,
@@ -21,6 +22,8 @@ import type { Fault, Stage } from "./nemesis.ts";
 import { run } from "./servers.ts";
 
 const remountLimitMs = 5000;
+/** What the node may write while the disk is being filled. */
+const roomToRaceBytes = 32 * 1024 * 1024;
 const readyLimitMs = 120_000;
 const healedLimitMs = 60_000;
 
@@ -38,15 +41,7 @@ const fullDisk: Fault = {
     const leftBytes = stage.random.pick([0, 0, 20_000, 500_000]);
     stage.say(`the disk of ${node} is full but for ${leftBytes} bytes`);
     try {
-      // Again, when the node was quicker to use what there was.
-      await waitFor(
-        () => {
-          const { bavail, bsize } = statfsSync(stage.servers.disk(node));
-          run("fallocate", "-l", String(Math.max(bsize, bavail * bsize - leftBytes)), filler);
-          return true;
-        },
-        { what: "the disk to be full", limitMs: remountLimitMs },
-      );
+      fill(stage.servers.disk(node), filler, leftBytes);
       await stage.hold(2000, 8000);
     } finally {
       rmSync(filler, { force: true });
@@ -55,6 +50,27 @@ const fullDisk: Fault = {
     return true;
   },
 };
+
+/** To the last byte, whatever the node writes meanwhile; then gives `leftBytes` back. */
+function fill(disk: string, filler: string, leftBytes: number): void {
+  const { bavail, bsize } = statfsSync(disk);
+  const file = openSync(filler, "w");
+  try {
+    run("fallocate", "-l", String(Math.max(bsize, bavail * bsize - roomToRaceBytes)), filler);
+    let end = statSync(filler).size;
+    for (let length = roomToRaceBytes; length > 0;) {
+      try {
+        end += writeSync(file, Buffer.alloc(length), 0, length, end);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+        length = Math.floor(length / 2);
+      }
+    }
+    ftruncateSync(file, Math.max(0, end - leftBytes));
+  } finally {
+    closeSync(file);
+  }
+}
 
 const readOnlyDisk: Fault = {
   kind: "read-only-disk",

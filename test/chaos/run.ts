@@ -41,6 +41,8 @@ const settings = {
   GITMESH_REPLICAS: String(replicasWanted),
   GITMESH_REPAIR_GRACE_MS: "8000",
   GITMESH_SCRUB_INTERVAL_MS: "60000",
+  // However slow the machine is.
+  GITMESH_SCRUB_SHARE: "1",
   GITMESH_ASIDE_KEEP_MS: "90000",
   GITMESH_DELETED_KEEP_MS: "90000",
 };
@@ -209,7 +211,12 @@ class Chaos {
   /** Copies the nodes' disks to where they outlive this process. */
   keepDisks(): void {
     for (const node of this.#servers?.nodes ?? []) {
-      run("cp", "-a", this.#servers?.disk(node) ?? "", join(this.#directory, `disk of ${node}`));
+      try {
+        run("cp", "-a", this.#servers?.disk(node) ?? "", join(this.#directory, `disk of ${node}`));
+      } catch (error) {
+        // The servers still run: a file that is gone meanwhile is no reason to keep nothing.
+        process.stdout.write(`${error instanceof Error ? error.message : String(error)}\n`);
+      }
     }
   }
 

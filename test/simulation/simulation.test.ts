@@ -9,6 +9,7 @@ const seedsRunTwice = 8;
 /** Seeds that found something, and what. */
 const found = new Map([
   [1074, "the check itself took what an open transaction had written for committed"],
+  [21162, "refs vouched for objects of a push that the replica had missed while it was filled"],
   [5121, "a copy that was lost while its repository was being created was READY for ever"],
 ]);
 
