@@ -43,7 +43,10 @@ export interface VerificationStore {
    * A time to come was written by a clock that was wrong, and counts as never.
    */
   requestVerification(nodeId: string, repositoryIds: readonly string[], verified: Period | undefined): Promise<void>;
-  /** The node's READY replica that was verified the longest ago, if that was not in the period. */
+  /**
+   * The node's READY replica that was verified the longest ago, if that was not in the period: one that is asked for first,
+   * and one that never was as if it had been when it became READY.
+   */
   nextToVerify(
     nodeId: string,
     verified: Period,

@@ -10,6 +10,7 @@ const seedsRunTwice = 8;
 const found = new Map([
   [1074, "the check itself took what an open transaction had written for committed"],
   [21162, "refs vouched for objects of a push that the replica had missed while it was filled"],
+  [36026, "the same"],
   [5121, "a copy that was lost while its repository was being created was READY for ever"],
 ]);
 

@@ -65,18 +65,25 @@ export class Verification {
   }
 
   async next(nodeId: string, verified: Period, except: readonly string[]): Promise<NextToVerify | undefined> {
-    const row = await this.#database.read((db) =>
+    const due = (db: Executor, sign: "<" | ">=") =>
       db
         .selectFrom("replicas")
-        .select(["repository_id", "verified_ms"])
+        .select(["repository_id", "verified_ms", "state_since_ms"])
         .where("node_id", "=", nodeId)
         .where("state", "=", "READY")
+        .where("verified_ms", sign, 0)
         .where(outside(verified))
         .$if(except.length > 0, (query) => query.where("repository_id", "not in", except))
         .orderBy("verified_ms")
         .limit(1)
-        .executeTakeFirst(),
-    );
+        .executeTakeFirst();
+    const [never, before] = await this.#database.read(async (db) => [await due(db, "<"), await due(db, ">=")]);
+    // Replicas that are filled all the time must not keep those from their turn that were verified long ago.
+    const isNeverFirst =
+      before === undefined ||
+      never?.verified_ms === verificationAsked ||
+      (never?.state_since_ms ?? 0) < before.verified_ms;
+    const row = isNeverFirst ? (never ?? before) : before;
     return row === undefined ? undefined : { repositoryId: row.repository_id, verifiedMs: row.verified_ms };
   }
 

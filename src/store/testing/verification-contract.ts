@@ -51,6 +51,26 @@ export function verificationContract(store: () => Store): void {
     await store().requestVerification(node, [], undefined);
   });
 
+  void test("one that was never verified waits for those whose turn came before it was READY", async () => {
+    const node = uuid();
+    const [first = "", second = "", third = ""] = await replicasOn(node, 3);
+    // Filled anew, and READY since 3000.
+    await store().markDamaged(await copyIn(store(), third, node), "damaged: rot", 2000, byScrub);
+    await store().recordMovedAside(await copyIn(store(), third, node), 2000);
+    await store().beginCatchUp(third, node, 2500);
+    assert.equal(await store().promoteReplica(await copyIn(store(), third, node), 0, 3000), true);
+    assert.equal((await replicaIn(store(), third, node)).verifiedMs, -1);
+    const next = async (): Promise<string | undefined> =>
+      (await store().nextToVerify(node, { sinceMs: 6500, nowMs: 9000 }, []))?.repositoryId;
+    assert.equal(await next(), first);
+    await store().recordVerified(await copyIn(store(), first, node), 6000);
+    assert.equal(await next(), second);
+    await store().recordVerified(await copyIn(store(), second, node), 6001);
+    assert.equal(await next(), third);
+    await store().recordVerified(await copyIn(store(), third, node), 7000);
+    assert.equal(await next(), first);
+  });
+
   void test("a heartbeat brings suspects", async () => {
     const node = registrationOf();
     await store().registerNode(node);
