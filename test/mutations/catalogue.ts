@@ -396,4 +396,18 @@ export const mutations: readonly Mutation[] = [
     replace: "replica === undefined ? undefined : entries",
     test: "src/controller/apply.test.ts",
   },
+  {
+    name: "what was committed is told as failed when its repository was deleted since",
+    file: "src/store/sql/ref-transaction.ts",
+    find: 'if (outcome.kind === "repository-gone" && mayBeCommitted)',
+    replace: 'if (outcome.kind === "no-quorum" && mayBeCommitted)',
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "replicas that were never verified are always first",
+    file: "src/store/sql/verification.ts",
+    find: "(never?.state_since_ms ?? 0) < before.verified_ms",
+    replace: "never !== undefined",
+    test: "src/store/store.test.ts",
+  },
 ];
