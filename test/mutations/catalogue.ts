@@ -213,8 +213,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "what is not known is told as not done",
     file: "src/store/sql/database.ts",
-    find: "if (leftMs <= 0) throw unavailable(error, true);",
-    replace: "if (leftMs <= 0) throw unavailable(error, false);",
+    find: '{ cause, fields: { outcome: "unknown" } }',
+    replace: "{ cause }",
     test: "src/store/store.test.ts",
   },
   {

@@ -14,6 +14,7 @@ const found = new Map([
   [72106, "a push that was committed, unanswered, and deleted with its repository was said to have failed"],
   [81693, "the same"],
   [87471, "the same"],
+  [93299, "the same"],
   [5121, "a copy that was lost while its repository was being created was READY for ever"],
 ]);
 
