@@ -15,6 +15,7 @@ const found = new Map([
   [81693, "the same"],
   [87471, "the same"],
   [93299, "the same"],
+  [99918, "the same"],
   [5121, "a copy that was lost while its repository was being created was READY for ever"],
 ]);
 
