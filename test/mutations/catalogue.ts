@@ -406,8 +406,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "replicas that were never verified are always first",
     file: "src/store/sql/verification.ts",
-    find: "(never?.state_since_ms ?? 0) < before.verified_ms",
-    replace: "never !== undefined",
+    find: "never.state_since_ms < before.verified_ms",
+    replace: "never.state_since_ms >= 0",
     test: "src/store/store.test.ts",
   },
 ];
