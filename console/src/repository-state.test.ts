@@ -3,8 +3,8 @@ import { test } from "node:test";
 import type { RepositoryView } from "./data/api.ts";
 import { lagOf, nodeTone, replicaLook, repositoryState, type Replica } from "./repository-state.ts";
 
-const replica = (status: Replica["status"], nodeState?: Replica["nodeState"], generation = 5): Replica =>
-  ({ status, generation, ...(nodeState === undefined ? {} : { nodeState }) }) as Replica;
+const replica = (status: Replica["status"], nodeState: Replica["nodeState"] = "ALIVE", generation = 5): Replica =>
+  ({ status, generation, nodeState }) as Replica;
 const repository = (nodes: readonly Replica[], aheadGeneration = -1): RepositoryView =>
   ({ nodes, replicas: 3, generation: 5, aheadGeneration }) as unknown as RepositoryView;
 const ready = replica("READY");
@@ -21,7 +21,7 @@ const cases: readonly (readonly [readonly Replica[], string, string])[] = [
   [[], "bad", "No complete replica"],
 ];
 for (const [nodes, tone, text] of cases) {
-  test(`a repository's state: ${text} (${nodes.map(({ status, nodeState = "" }) => status + nodeState).join(" ")})`, () => {
+  test(`a repository's state: ${text} (${nodes.map(({ status, nodeState }) => `${status} ${nodeState}`).join(", ")})`, () => {
     assert.deepEqual(repositoryState(repository(nodes)), { tone, text });
   });
 }

@@ -1,8 +1,8 @@
-/** When something that failed may be tried again: after a second, then twice as long each time, at most a minute. */
+/** When something that failed may be tried again: after a second, then twice as long each time, at most 20 s. */
 import type { Clock } from "../base/clock.ts";
 
 const firstMs = 1000;
-const longestMs = 60_000;
+const longestMs = 20_000;
 const keysMax = 100_000;
 
 export class Backoff {

@@ -29,8 +29,6 @@ export interface ReplicaCatchUpDependencies {
 
 /** How long a damaged replica waits for another to become complete before it is asked to prove that it is whole itself. */
 const damagedWaitMs = 60_000;
-/** As upload-pack.c on the source says it, and git passes it on. */
-const sourceFailed = /not our ref|possible repository corruption/;
 /** A replica that is not READY after so many fetches is visited again later. */
 const roundsMax = 4;
 
@@ -163,7 +161,7 @@ export class ReplicaCatchUp {
       if (result.kind === "caught-up") return;
       if (source !== undefined) {
         // READY, and without what it must have: it is to be looked at before it is needed.
-        if (sourceFailed.test(result.message)) await store.requestVerification(source.nodeId, [id], undefined);
+        if (result.sourceFailed === true) await store.requestVerification(source.nodeId, [id], undefined);
         await this.#judgeCopy(replica, node, signal);
       }
       throw new Error(result.message);

@@ -108,10 +108,10 @@ test("a copy that cannot catch up because it is damaged itself is filled anew", 
 });
 
 test("a replica that another cannot be filled from is verified, and damage found", async (t) => {
-  const { cluster, view, first, second } = await start(t, {}, 2);
+  const { cluster, view, first, second } = await start(t);
   first.behaviours.set("/_catch-up", (_call, response) =>
     json(response, 200, {
-      result: { kind: "node-failed", message: "fetch: remote error: upload-pack: not our ref 1" },
+      result: { kind: "node-failed", message: "fetch: not our ref", sourceFailed: true },
     }),
   );
   answers(second, { problems: ["missing commit"] });

@@ -201,3 +201,23 @@ test("an object that was lost behind the refs is fetched again when it is needed
   assert.deepEqual(result, { kind: "caught-up", generation: 2 });
   isLikeSource(id);
 });
+
+test("a source that cannot read what is wanted, or has never had it, is told apart from other failures", async () => {
+  const id = await full.create();
+  const old = source.commit("unreadable-1");
+  const tip = source.commit("unreadable-2");
+  await push(id, 1, source.pack(tip), [["refs/heads/x", tip]]);
+  const sourceFailed = async (oid: string, url = full.gitUrl(id)): Promise<unknown> => {
+    const result = await behind.catchUp(id, 1, url, [["refs/heads/x", oid]]);
+    assert.equal(result["kind"], "node-failed");
+    return result["sourceFailed"];
+  };
+  assert.equal(await sourceFailed(source.commit("never-pushed")), true);
+  assert.equal(await sourceFailed(tip, "http://127.0.0.1:1/"), false);
+  const packs = join(full.replica(id), "objects", "pack");
+  const bytes = readFileSync(join(packs, readdirSync(packs).find((name) => name.endsWith(".pack")) ?? ""));
+  rmSync(packs, { recursive: true });
+  git(full.replica(id), ["unpack-objects", "-q"], bytes);
+  rmSync(join(full.replica(id), "objects", old.slice(0, 2), old.slice(2)));
+  assert.equal(await sourceFailed(tip), true);
+});

@@ -11,7 +11,7 @@ import type { ObjectId, RefName } from "../protocol/ref-name.ts";
 import type { Applier } from "./apply.ts";
 import { checkTips, isConnected } from "./connectivity.ts";
 import { syncDirectory } from "./durable-file.ts";
-import { fetchObjects } from "./fetch-objects.ts";
+import { fetchObjects, SourceFailure } from "./fetch-objects.ts";
 import { fsck } from "./fsck.ts";
 import type { Git } from "./git.ts";
 import { Quarantine } from "./quarantine.ts";
@@ -65,7 +65,7 @@ export class CatchUp {
       });
     } catch (error) {
       signal.throwIfAborted();
-      return { kind: "node-failed", message: messageOf(error) };
+      return { kind: "node-failed", message: messageOf(error), sourceFailed: error instanceof SourceFailure };
     }
   }
 

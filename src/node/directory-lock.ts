@@ -10,7 +10,8 @@ import type { Clock } from "../base/clock.ts";
 const processSchema = z.object({ pid: z.int().positive(), started: z.string() });
 const lockSchema = z.object({ processes: z.array(processSchema) });
 
-const waitMs = 5000;
+/** One that is killed while its disk hangs takes its time to end. */
+const waitMs = 20_000;
 const pollMs = 50;
 
 /** Throws one sentence when another live process has the directory. Returns what gives it back. */

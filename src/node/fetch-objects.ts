@@ -12,7 +12,13 @@ export interface ObjectSource {
   readonly secret: string;
 }
 
-/** Throws GitmeshError "git-failed" when not all of them could be had. What they reach comes along. */
+/** The source lacks, or cannot read, what it was asked for. */
+export class SourceFailure extends GitmeshError {}
+
+/** As upload-pack.c on the source says it, and git passes it on. */
+const sourceFailed = /remote error: upload-pack: not our ref|possible repository corruption on the remote side/;
+
+/** Throws GitmeshError "git-failed", or SourceFailure, when not all of them could be had. What they reach comes along. */
 export async function fetchObjects(
   git: Git,
   place: Pick<GitRun, "directory" | "signal" | "env">,
@@ -42,5 +48,9 @@ export async function fetchObjects(
     },
     `${oids.join("\n")}\n`,
   );
-  if (run.code !== 0) throw new GitmeshError("git-failed", `fetch: ${gitMessage(run.stderr) || "was killed"}`);
+  if (run.code === 0) return;
+  const message = `fetch: ${gitMessage(run.stderr) || "was killed"}`;
+  throw sourceFailed.test(run.stderr)
+    ? new SourceFailure("git-failed", message)
+    : new GitmeshError("git-failed", message);
 }

@@ -191,7 +191,12 @@ export type CatchUpHeader = z.infer<typeof catchUpHeaderSchema>;
 
 export const catchUpResultSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("caught-up"), generation: z.int() }),
-  z.object({ kind: z.literal("node-failed"), message: z.string() }),
+  z.object({
+    kind: z.literal("node-failed"),
+    message: z.string(),
+    /** The source said that it lacks, or cannot read, what is wanted of it. */
+    sourceFailed: z.boolean().optional(),
+  }),
 ]);
 export type CatchUpResult = z.infer<typeof catchUpResultSchema>;
 

@@ -116,6 +116,30 @@ function serverSuite(engine: ServerEngine): void {
       await lostCommit(server, { forward: false });
     });
 
+    test("a push without an answer, and then a deleted repository: not known, and said so", async () => {
+      const proxy = await openDatabaseProxy(server.url);
+      const store = await openStore(proxy.url);
+      const other = await openStore(server.url);
+      try {
+        const { id } = await repositoryIn(store);
+        proxy.cutNext("after", { down: true });
+        const push = store.commitRefs(commitOf(id, [change(topic, undefined, oid(1))]));
+        push.catch(() => {});
+        await waitFor(async () => (await other.readRefs(id)).generation === 1, { what: "the push to be there" });
+        await other.deleteRepository(id, 5);
+        proxy.heal();
+        await assert.rejects(push, (error) => {
+          assert.ok(error instanceof GitmeshError);
+          assert.deepEqual([error.code, error.fields["outcome"]], ["store-unavailable", "unknown"]);
+          return true;
+        });
+      } finally {
+        await store.close();
+        await other.close();
+        proxy.close();
+      }
+    });
+
     for (const cut of ["before", "after"] as const) {
       test(`a COMMIT that is cut ${cut} it arrives: created, changed and deleted exactly once`, async () => {
         const proxy = await openDatabaseProxy(server.url);

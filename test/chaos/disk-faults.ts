@@ -22,6 +22,7 @@ import type { Fault, Stage } from "./nemesis.ts";
 import { run } from "./servers.ts";
 
 const remountLimitMs = 5000;
+const straceLimitMs = 30_000;
 /** What the node may write while the disk is being filled. */
 const roomToRaceBytes = 32 * 1024 * 1024;
 const readyLimitMs = 120_000;
@@ -120,7 +121,7 @@ const slowDisk: Fault = {
       await stage.hold(2000, 7000);
     } finally {
       child.kill("SIGTERM");
-      await within(remountLimitMs, "strace to let go", exited);
+      await within(straceLimitMs, "strace to let go", exited);
       stage.say(`the disk of ${node} is as fast as before`);
     }
     return true;

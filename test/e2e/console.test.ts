@@ -198,7 +198,7 @@ describe("console", needs("Chromium", hasBrowser), () => {
         .getByRole("button", { name: /Actions/ })
         .click();
       await page.locator(".dropdown-item", { hasText: "Move to another node …" }).click();
-      await page.getByLabel("To").waitFor();
+      await page.getByLabel("To", { exact: true }).waitFor();
       assert.deepEqual(await violations(page), [], "move dialog");
       await page.getByRole("button", { name: "Move replica" }).click();
       await rowOf(from?.url ?? "").waitFor({ state: "detached" });

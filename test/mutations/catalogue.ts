@@ -213,8 +213,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "what is not known is told as not done",
     file: "src/store/sql/database.ts",
-    find: "if (leftMs <= 0) throw unavailable(error, true);",
-    replace: "if (leftMs <= 0) throw unavailable(error, false);",
+    find: '{ cause, fields: { outcome: "unknown" } }',
+    replace: "{ cause }",
     test: "src/store/store.test.ts",
   },
   {
@@ -395,5 +395,19 @@ export const mutations: readonly Mutation[] = [
     find: "replica === undefined || replica.missedGeneration > after ? undefined : entries",
     replace: "replica === undefined ? undefined : entries",
     test: "src/controller/apply.test.ts",
+  },
+  {
+    name: "what was committed is told as failed when its repository was deleted since",
+    file: "src/store/sql/ref-transaction.ts",
+    find: 'if (outcome.kind === "repository-gone" && mayBeCommitted)',
+    replace: 'if (outcome.kind === "no-quorum" && mayBeCommitted)',
+    test: "src/store/store.test.ts",
+  },
+  {
+    name: "replicas that were never verified are always first",
+    file: "src/store/sql/verification.ts",
+    find: "never.state_since_ms < before.verified_ms",
+    replace: "never.state_since_ms >= 0",
+    test: "src/store/store.test.ts",
   },
 ];

@@ -75,6 +75,11 @@ export class SimulatedDatabase {
     return database;
   }
 
+  /** No transaction is open. */
+  get isIdle(): boolean {
+    return this.#owner === undefined;
+  }
+
   /** Forgets everything but the tables. */
   empty(): void {
     if (this.#sqlite.isTransaction) this.#sqlite.exec("rollback");

@@ -32,6 +32,7 @@ const replicasSql =
   "select repository_id, node_id, state, generation, missed_generation, reason from replicas order by position";
 const repositoriesSql = "select id, name, generation, replicas_wanted, ahead_generation from repositories order by id";
 const refsSql = "select repository_id, name, oid from refs";
+const allTables: ReadonlySet<string> = new Set(["repositories", "replicas", "refs"]);
 const noTables: ReadonlySet<string> = new Set();
 const noRefs: ReadonlyMap<RefName, ObjectId> = new Map();
 /** Some violations of one kind tell as much as all. */
@@ -75,8 +76,11 @@ export class Invariants {
     return this.#committed;
   }
 
-  /** After each transaction that changed these tables, and at the end: READY means complete, and nothing is quarantined that is right. */
-  look(changed: ReadonlySet<string> = noTables): void {
+  /**
+   * After each transaction that changed these tables, and at the end, when all of them are read again that no open
+   * transaction writes to: READY means complete, and nothing is quarantined that is right.
+   */
+  look(changed: ReadonlySet<string> = this.#database.isIdle ? allTables : noTables): void {
     this.looks += 1;
     this.#committed = this.#read(changed);
     for (const state of this.#committed) {

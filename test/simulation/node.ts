@@ -39,6 +39,8 @@ export interface NodeWorld {
 
 export type ApplyAnswer = { readonly kind: "applied" | "behind"; readonly generation: number };
 
+/** What a source says that lacks, or cannot read, what it was asked for. */
+const sourceFailures = new Set(["not-our-ref", "unreadable"]);
 /** Peers give up on each other after this long. */
 const peerIdleMs = 10_000;
 
@@ -245,7 +247,8 @@ export class SimulatedNode {
       });
     } catch (error) {
       signal.throwIfAborted();
-      return { kind: "node-failed", message: String(error) };
+      const sourceFailed = error instanceof NodeCallError && sourceFailures.has(error.code);
+      return { kind: "node-failed", message: String(error), sourceFailed };
     }
   }
 
@@ -259,7 +262,7 @@ export class SimulatedNode {
     if (unknown !== undefined) throw refusal("not-our-ref", `upload-pack: not our ref ${unknown}`);
     if (sent.some((object) => !replica.objects.has(object))) {
       this.#suspects.add(id);
-      throw refusal("git-failed", "upload-pack: unable to read an object");
+      throw refusal("unreadable", "upload-pack: unable to read an object");
     }
     return sent;
   }

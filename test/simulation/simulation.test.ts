@@ -11,6 +11,11 @@ const found = new Map([
   [1074, "the check itself took what an open transaction had written for committed"],
   [21162, "refs vouched for objects of a push that the replica had missed while it was filled"],
   [36026, "the same"],
+  [72106, "a push that was committed, unanswered, and deleted with its repository was said to have failed"],
+  [81693, "the same"],
+  [87471, "the same"],
+  [93299, "the same"],
+  [99918, "the same"],
   [5121, "a copy that was lost while its repository was being created was READY for ever"],
 ]);
 

@@ -1,5 +1,5 @@
 /** What the pages ask for, by name. A key's first word is what refetching.ts goes by. */
-import { infiniteQueryOptions, keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/vue-query";
+import { keepPreviousData, useInfiniteQuery, useQuery, type QueryFunctionContext } from "@tanstack/vue-query";
 import { computed, toValue, type MaybeRefOrGetter } from "vue";
 import { api, type RepositoryPage, type RepositorySearch } from "./api.ts";
 import { connection } from "./connection.ts";
@@ -74,19 +74,21 @@ export interface Place {
   readonly cursors: readonly (string | undefined)[];
 }
 
+type RepositoriesKey = readonly ["repositories", RepositorySearch];
+
 /** Few pages are kept: each of them is read again when something changed. */
 export function repositoriesQuery(search: RepositorySearch) {
-  return infiniteQueryOptions({
-    queryKey: ["repositories", search],
-    queryFn: ({ pageParam: { index, cursors }, signal }) =>
+  return {
+    queryKey: ["repositories", search] as const,
+    queryFn: ({ pageParam: { index, cursors }, signal }: QueryFunctionContext<RepositoriesKey, Place>) =>
       api.repositories(search, { cursor: cursors[index], limit: repositoryRows, count: index === 0 }, signal),
     initialPageParam: { index: 0, cursors: [undefined] } as Place,
-    getNextPageParam: ({ next }: RepositoryPage, _pages, { index, cursors }: Place): Place | undefined =>
+    getNextPageParam: ({ next }: RepositoryPage, _pages: unknown, { index, cursors }: Place): Place | undefined =>
       next === undefined ? undefined : { index: index + 1, cursors: [...cursors.slice(0, index + 1), next] },
-    getPreviousPageParam: (_page, _pages, { index, cursors }: Place): Place | undefined =>
+    getPreviousPageParam: (_page: unknown, _pages: unknown, { index, cursors }: Place): Place | undefined =>
       index === 0 ? undefined : { index: index - 1, cursors },
     maxPages: pagesMax,
-  });
+  };
 }
 
 /** Only some pages around those that are looked at; `pageParams` says which. */

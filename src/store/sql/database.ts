@@ -103,7 +103,7 @@ export class Database {
       if (error instanceof ConnectionLostError) this.#health.suspect();
       const kind = this.engine.errorKind(error);
       if (kind === "refused") throw refused(error);
-      throw kind === "unavailable" ? unavailable(error, false) : error;
+      throw kind === "unavailable" ? unavailable(error) : error;
     }
   }
 
@@ -167,18 +167,18 @@ export class Database {
       if (kind === "contention" || (kind === "duplicate" && options.retryDuplicates === true)) {
         const passedMs = nowMs - (unknownSinceMs ?? startMs);
         if (passedMs > (unknownSinceMs === undefined ? contentionMs : this.#resolveMs)) {
-          throw unavailable(error, unknownSinceMs !== undefined);
+          throw unknownSinceMs === undefined ? unavailable(error) : outcomeUnknown(error);
         }
         await this.#clock.sleep(pauseMinMs + this.#clock.random() * Math.min(pauseMaxMs, pauseMinMs * 2 ** attempts));
       } else if (kind === "unavailable" || kind === "refused") {
         if (committing && kind === "unavailable") unknownSinceMs ??= nowMs;
         if (unknownSinceMs === undefined) {
           if (kind === "refused") throw refused(error);
-          if (attempts > 1 || this.#health.isDown) throw unavailable(error, false);
+          if (attempts > 1 || this.#health.isDown) throw unavailable(error);
           continue;
         }
         const leftMs = unknownSinceMs + this.#resolveMs - nowMs;
-        if (leftMs <= 0) throw unavailable(error, true);
+        if (leftMs <= 0) throw outcomeUnknown(error);
         await this.#clock.sleep(Math.min(unavailablePauseMs, leftMs));
         await this.#health.up(leftMs);
       } else {
@@ -235,12 +235,14 @@ function refused(cause: unknown): GitmeshError {
   return new GitmeshError("store-unavailable", detail, { cause });
 }
 
-function unavailable(cause: unknown, unknown: boolean): GitmeshError {
-  const detail = unknown
-    ? "the metadata store stopped answering while the change was committed: it may have taken effect or not; look before trying again"
-    : "the metadata store does not answer; try again shortly";
-  return new GitmeshError("store-unavailable", detail, {
-    cause,
-    ...(unknown ? { fields: { outcome: "unknown" } } : {}),
-  });
+function unavailable(cause: unknown): GitmeshError {
+  const detail = "the metadata store does not answer; try again shortly";
+  return new GitmeshError("store-unavailable", detail, { cause });
+}
+
+/** Of a change whose COMMIT had no answer, and whose effect cannot be found out. */
+export function outcomeUnknown(cause: unknown): GitmeshError {
+  const detail =
+    "the metadata store stopped answering while the change was committed: it may have taken effect or not; look before trying again";
+  return new GitmeshError("store-unavailable", detail, { cause, fields: { outcome: "unknown" } });
 }

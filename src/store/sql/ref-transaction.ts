@@ -11,7 +11,7 @@ import { refNameFromBytes } from "../../protocol/ref-name.ts";
 import { raiseAhead } from "./adoption.ts";
 import { decideCommit } from "../commit-rules.ts";
 import type { CommitOutcome, RefCommit } from "../store.ts";
-import type { Database, Executor } from "./database.ts";
+import { outcomeUnknown, type Database, type Executor } from "./database.ts";
 import type { Events } from "./events.ts";
 import { appendToLog, findLoggedPush, type LoggedPush } from "./ref-log.ts";
 import { readConcernedRefs, writeRefs } from "./refs.ts";
@@ -28,7 +28,18 @@ export class RefTransaction {
   }
 
   commit(commit: RefCommit): Promise<CommitOutcome> {
-    return this.#database.write((trx) => this.#run(trx, commit), { idempotent: true });
+    let mayBeCommitted = false;
+    return this.#database.write(
+      async (trx) => {
+        const outcome = await this.#run(trx, commit);
+        // Deleted together with the log that would tell: it may have been committed, and seen, before that.
+        if (outcome.kind === "repository-gone" && mayBeCommitted)
+          throw outcomeUnknown(new Error("the repository was deleted meanwhile"));
+        if (outcome.kind === "committed") mayBeCommitted = true;
+        return outcome;
+      },
+      { idempotent: true },
+    );
   }
 
   async #run(trx: Executor, commit: RefCommit): Promise<CommitOutcome> {

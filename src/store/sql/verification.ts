@@ -80,10 +80,9 @@ export class Verification {
     const [never, before] = await this.#database.read(async (db) => [await due(db, "<"), await due(db, ">=")]);
     // Replicas that are filled all the time must not keep those from their turn that were verified long ago.
     const isNeverFirst =
-      before === undefined ||
-      never?.verified_ms === verificationAsked ||
-      (never?.state_since_ms ?? 0) < before.verified_ms;
-    const row = isNeverFirst ? (never ?? before) : before;
+      never !== undefined &&
+      (before === undefined || never.verified_ms === verificationAsked || never.state_since_ms < before.verified_ms);
+    const row = isNeverFirst ? never : before;
     return row === undefined ? undefined : { repositoryId: row.repository_id, verifiedMs: row.verified_ms };
   }
 
