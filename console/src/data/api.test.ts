@@ -29,13 +29,16 @@ test("a change without an answer may have been done; a question was not", async 
 });
 
 test("a question that nobody waits for any more is no failure of the server", async () => {
+  const called = Promise.withResolvers<void>();
   globalThis.fetch = (_path, options) => {
     const { promise, reject } = Promise.withResolvers<Response>();
     options?.signal?.addEventListener("abort", () => reject(options.signal?.reason as Error));
+    called.resolve();
     return promise;
   };
   const abort = new AbortController();
   const asked = api.cluster(abort.signal);
+  await called.promise;
   abort.abort(new Error("left the page"));
   await assert.rejects(asked, /left the page/);
 });
