@@ -8,7 +8,7 @@ import { cloneUrlAt } from "./clone-url.ts";
 import { eventGroups, wordsOf } from "./event-text.ts";
 import { ago, bytes, compact, duration, nodeName, plural } from "./format.ts";
 import { quoted } from "./shell.ts";
-import { drainedTo, drainProgress, remaining, whyItWaits } from "./work.ts";
+import { drainedTo, drainProgress, remaining, waitingText, whyItWaits } from "./work.ts";
 
 test("numbers and times", () => {
   assert.deepEqual([0, 999, 999_600, 1_000_000, 99_949_999_999].map(bytes), [
@@ -89,4 +89,22 @@ test("what index.html asks for early is what the first page asks for", async () 
   globalThis.early = { path, answer: Promise.resolve(new Response("[]", { headers: { "x-total-count": "7" } })) };
   const first = await api.repositories(search, { cursor: undefined, limit: 50, count: true }, undefined);
   assert.deepEqual([first.total, globalThis.early], [7, undefined], "it was taken");
+});
+
+test("what waits says why once", () => {
+  const dead = { step: "wait", reason: "its repository server is dead; missed generation 3" } as const;
+  assert.equal(
+    waitingText(dead, "its node is dead; it may come back"),
+    "missed generation 3; its node is dead; it may come back",
+  );
+  assert.equal(
+    waitingText({ step: "wait", reason: "its repository server is dead" }, "its node is dead"),
+    "its node is dead",
+  );
+  assert.equal(waitingText(dead, ""), dead.reason);
+  assert.equal(waitingText({ step: "wait", reason: "" }, ""), "it is not its turn yet");
+  assert.equal(
+    waitingText({ step: "add", reason: "too few replicas" }, "its node is dead"),
+    "New replica: too few replicas",
+  );
 });

@@ -46,6 +46,13 @@ export function whyItWaits(node: Pick<NodeView, "state"> | undefined, repairGrac
   return `its node is dead; it catches up when that is back, and is filled on another node when it stays away for ${grace}`;
 }
 
+/** What a piece of work waits for. What the controller says of a dead node is left out where `why` says more. */
+export function waitingText({ step, reason }: Pick<RepairItem, "step" | "reason">, why: string): string {
+  if (step !== "wait") return reason === "" ? kindText(step) : `${kindText(step)}: ${reason}`;
+  const said = why === "" ? reason : reason.replace(/^its repository server is dead(?:; )?/, "");
+  return [said, why].filter((part) => part !== "").join("; ") || "it is not its turn yet";
+}
+
 /** A node that is emptied, as far as this page has seen it. */
 export interface Draining {
   /** Replicas on it when it was seen first. */
