@@ -66,6 +66,8 @@ export const crashPoints = {
   "fetch-tips.fetched": "the objects of a push are fetched into the quarantine; they are not checked",
   // Refs, in a node.
   "apply.begun": "the change is read; no ref has changed",
+  "refs.lock-written": "a ref's new value is durable beside it; it has not replaced the old one",
+  "refs.one-written": "one more ref has its new value; others, or the directory's sync, are missing",
   "refs.part-written": "git has written the deletes; the others are not written",
   "refs.packed": "all refs are in one file; the directories are not synced",
   "refs.unblocked": "locks and broken refs that were in the way are removed; the change is not written",

@@ -82,6 +82,25 @@ test("a change that cannot be made is an error, and the generation stays", async
   assert.equal(recorded(id), 1);
 });
 
+test("a ref that only moves is written durably, past locks of a killed git", async () => {
+  const id = await filled();
+  const place = join(node.replica(id), "refs/heads/a/b");
+  assert.equal((await node.apply(id, 0, 1, [["refs/heads/a/b", oid]])).status, 200);
+  assert.equal(readFileSync(place, "utf8"), `${oid}\n`);
+  writeFileSync(`${place}.lock`, "");
+  const third = source.commit("three");
+  assert.equal((await node.stage(id, source.pack(third, `^${oid}`), third)).kind, "staged");
+  assert.equal((await node.apply(id, 1, 2, [["refs/heads/a/b", third]])).status, 200);
+  assert.deepEqual(refs(id), [`refs/heads/a/b ${third}`]);
+  assert.ok(!existsSync(`${place}.lock`));
+  // Packed and loose: what is newer counts.
+  git(node.replica(id), ["pack-refs", "--all", "--prune"]);
+  const fourth = source.commit("four");
+  assert.equal((await node.stage(id, source.pack(fourth, `^${third}`), fourth)).kind, "staged");
+  assert.equal((await node.apply(id, 2, 3, [["refs/heads/a/b", fourth]])).status, 200);
+  assert.deepEqual(refs(id), [`refs/heads/a/b ${fourth}`]);
+});
+
 test("names are bytes", async () => {
   const id = await filled();
   const name = "refs/heads/\u00e4\u00ff/\u0080";

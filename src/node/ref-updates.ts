@@ -1,4 +1,4 @@
-/** Changes a replica's own refs with git's ref transactions. */
+/** Changes a replica's own refs: with git's ref transactions, and past git where a ref only moves to a new commit. */
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
@@ -6,7 +6,7 @@ import { refNameToBytes, type ObjectId, type RefName } from "../protocol/ref-nam
 import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
 import { removeRefLocks } from "./leftovers.ts";
-import { clearRefs, refDirectories, removeBrokenRefs } from "./ref-files.ts";
+import { clearRefs, refDirectories, removeBrokenRefs, writeLooseRef } from "./ref-files.ts";
 
 /** Beyond so many, refs are packed into one file rather than fsynced each for itself. */
 const looseUpdatesMax = 100;
@@ -18,11 +18,35 @@ const refsOutputBytesMax = 512 * 1024 * 1024;
  * way round. Durable when it resolves. Not atomic over a crash: repeating it heals that.
  *
  * The updates are committed: they are refused by nothing that lies about in refs/. To be called by one at a time.
+ * `isHere` is true for commits of which it is known that they are here; git is asked about every other object.
  */
-export async function updateRefs(git: Git, directory: string, updates: readonly RefUpdate[]): Promise<void> {
-  await change(git, directory, updates, updates.length > looseUpdatesMax);
+export async function updateRefs(
+  git: Git,
+  directory: string,
+  updates: readonly RefUpdate[],
+  isHere: (oid: ObjectId) => boolean,
+): Promise<void> {
+  const packed = updates.length > looseUpdatesMax;
+  if (packed || !(await writeLoose(directory, updates, isHere))) await change(git, directory, updates, packed);
   const names = updates.map(([name]) => name);
   await syncDirectories(directory, directoriesOf(names));
+}
+
+/** A process of git costs more than the files of a few refs. False when git has to look at these. */
+async function writeLoose(
+  directory: string,
+  updates: readonly RefUpdate[],
+  isHere: (oid: ObjectId) => boolean,
+): Promise<boolean> {
+  const values = updates.flatMap(([name, oid]): [RefName, ObjectId][] => (oid === null ? [] : [[name, oid]]));
+  if (values.length < updates.length || !values.every(([, oid]) => isHere(oid))) return false;
+  try {
+    for (const [name, oid] of values) await writeLooseRef(directory, name, oid);
+    return true;
+  } catch {
+    // A lock, or a file where a directory must be, or the other way round: git says which.
+    return false;
+  }
 }
 
 async function change(git: Git, directory: string, updates: readonly RefUpdate[], packed: boolean): Promise<void> {
