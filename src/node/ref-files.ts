@@ -61,6 +61,8 @@ export async function refDirectories(directory: string, name = "refs"): Promise<
 export async function removeBrokenRefs(directory: string, updates: readonly RefUpdate[]): Promise<void> {
   for (const [name, oid] of updates) {
     if (checkRefName(name) !== undefined) continue;
+    // What is not to be there needs no place.
+    if (oid === null) continue;
     const parts = name.split("/");
     for (let depth = 2; depth < parts.length; depth += 1) {
       const above = pathOf(directory, parts.slice(0, depth).join("/"));
@@ -68,7 +70,7 @@ export async function removeBrokenRefs(directory: string, updates: readonly RefU
     }
     const path = pathOf(directory, name);
     const kind = await kindOf(path);
-    if (kind === "directory" && oid !== null) await rm(path, { recursive: true, force: true });
+    if (kind === "directory") await rm(path, { recursive: true, force: true });
     if (kind === "file" && !(await saysSomething(path))) await rm(path, { force: true });
   }
 }

@@ -124,11 +124,15 @@ export class Stager {
       signal.throwIfAborted();
       await quarantine.migrate();
       this.#deps.repositories.touched(id);
-      this.#deps.repositories.staged.add(id, commits);
     } else {
       // What the tips reach may have been moved there a moment ago by another push.
       await syncDirectory(join(directory, "objects", "pack"));
     }
+    const found = header.tips.filter((_tip, index) => tips[index]?.type !== "missing");
+    this.#deps.repositories.staged.add(
+      id,
+      found.map(({ oid }) => oid),
+    );
     const { generation } = await this.#deps.repositories.record(id);
     return { kind: "staged", tips, packBytes: upload.bytes, generation };
   }

@@ -1,5 +1,5 @@
 /**
- * The commits that this process has staged lately: that they are here, and all that they reach, was checked a moment
+ * The new values that this process has staged lately: that they are here, and all that they reach, was checked a moment
  * ago, so that a ref can be set to them without asking git again. Forgetting one costs only that question.
  */
 import type { ObjectId } from "../protocol/ref-name.ts";
@@ -10,8 +10,8 @@ export class StagedTips {
   /** Oldest first. */
   readonly #entries = new Set<string>();
 
-  add(repositoryId: string, commits: Iterable<ObjectId>): void {
-    for (const oid of commits) {
+  add(repositoryId: string, oids: Iterable<ObjectId>): void {
+    for (const oid of oids) {
       this.#entries.delete(`${repositoryId} ${oid}`);
       this.#entries.add(`${repositoryId} ${oid}`);
     }
