@@ -82,6 +82,70 @@ test("a change that cannot be made is an error, and the generation stays", async
   assert.equal(recorded(id), 1);
 });
 
+test("a ref that only moves is written durably, past locks of a killed git", async () => {
+  const id = await filled();
+  const place = join(node.replica(id), "refs/heads/a/b");
+  assert.equal((await node.apply(id, 0, 1, [["refs/heads/a/b", oid]])).status, 200);
+  assert.equal(readFileSync(place, "utf8"), `${oid}\n`);
+  writeFileSync(`${place}.lock`, "");
+  const third = source.commit("three");
+  assert.equal((await node.stage(id, source.pack(third, `^${oid}`), third)).kind, "staged");
+  assert.equal((await node.apply(id, 1, 2, [["refs/heads/a/b", third]])).status, 200);
+  assert.deepEqual(refs(id), [`refs/heads/a/b ${third}`]);
+  assert.ok(!existsSync(`${place}.lock`));
+  // Packed and loose: what is newer counts.
+  git(node.replica(id), ["pack-refs", "--all", "--prune"]);
+  const fourth = source.commit("four");
+  assert.equal((await node.stage(id, source.pack(fourth, `^${third}`), fourth)).kind, "staged");
+  assert.equal((await node.apply(id, 2, 3, [["refs/heads/a/b", fourth]])).status, 200);
+  assert.deepEqual(refs(id), [`refs/heads/a/b ${fourth}`]);
+});
+
+test("a delete touches no other ref, also not one in whose place it would have been", async () => {
+  const id = await filled();
+  const first: RefUpdate[] = [
+    ["refs/heads/file", oid],
+    ["refs/heads/dir/one", oid],
+    ["refs/tags/kept", other],
+  ];
+  assert.equal((await node.apply(id, 0, 1, first)).status, 200);
+  git(node.replica(id), ["tag", "-a", "-m", "annotated", "kept-too", oid]);
+  git(node.replica(id), ["pack-refs", "--all", "--prune"]);
+  const place = (path: string): string => join(node.replica(id), path);
+  for (const [name] of first.slice(0, 2)) {
+    mkdirSync(join(place(name), ".."), { recursive: true });
+    writeFileSync(place(name), `${other}\n`);
+  }
+  const deletes: RefUpdate[] = [
+    ["refs/heads/file/below", null],
+    ["refs/heads/dir", null],
+    ["refs/tags/never", null],
+  ];
+  assert.equal((await node.apply(id, 1, 2, deletes)).status, 200);
+  const tag = git(node.replica(id), ["rev-parse", "kept-too"]).toString().trim();
+  assert.deepEqual(refs(id), [
+    `refs/heads/dir/one ${other}`,
+    `refs/heads/file ${other}`,
+    `refs/tags/kept ${other}`,
+    `refs/tags/kept-too ${tag}`,
+  ]);
+  assert.equal(git(node.replica(id), ["rev-parse", "kept-too^{}"]).toString().trim(), oid);
+  // Loose and packed: neither is left.
+  assert.equal(
+    (
+      await node.apply(id, 2, 3, [
+        ["refs/heads/dir/one", null],
+        ["refs/heads/dir", oid],
+      ])
+    ).status,
+    200,
+  );
+  assert.equal((await node.apply(id, 3, 4, [["refs/heads/file", null]])).status, 200);
+  assert.deepEqual(refs(id).slice(0, 1), [`refs/heads/dir ${oid}`]);
+  assert.ok(!existsSync(place("refs/heads/dir")) && !refs(id).some((text) => text.startsWith("refs/heads/file")));
+  git(node.replica(id), ["fsck", "--strict"]);
+});
+
 test("names are bytes", async () => {
   const id = await filled();
   const name = "refs/heads/\u00e4\u00ff/\u0080";
@@ -109,6 +173,7 @@ test("2,000 refs come and go in one request each, packed", async () => {
   assert.equal((await node.apply(id, 0, 1, all(other))).status, 200);
   assert.equal(refs(id).length, 2000);
   assert.ok(!existsSync(join(node.replica(id), "refs/tags/d1")));
+  git(node.replica(id), ["fsck", "--strict"]);
   assert.equal((await node.apply(id, 1, 2, all(oid).slice(0, 150))).status, 200);
   assert.equal(refs(id).filter((line) => line.endsWith(oid)).length, 150);
   assert.equal((await node.apply(id, 2, 3, all(null))).status, 200);

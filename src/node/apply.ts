@@ -44,7 +44,8 @@ export class Applier {
       await this.#deps.limiter.run(id, undefined, async () => {
         const directory = await this.#deps.repositories.open(id);
         crashPoint("apply.begun");
-        await updateRefs(this.#deps.git, directory, request.updates);
+        const { git, repositories } = this.#deps;
+        await updateRefs(git, directory, request.updates, (oid) => repositories.staged.has(id, oid));
         crashPoint("apply.refs-written");
         await this.#deps.repositories.setGeneration(id, request.generation);
         crashPoint("apply.recorded");

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -62,6 +62,7 @@ test("from nothing, in both object formats, tags included", async () => {
     const caughtUp = await behind.catchUp(id, 1, full.gitUrl(id), wanted, format);
     assert.deepEqual(caughtUp, { kind: "caught-up", generation: 1 });
     isLikeSource(id);
+    assert.ok(!existsSync(join(behind.replica(id), "gitmesh.damaged")));
     const config = git(behind.replica(id), ["rev-parse", "--show-object-format"]).toString().trim();
     assert.equal(config, format);
   }
@@ -200,6 +201,7 @@ test("an object that was lost behind the refs is fetched again when it is needed
   const result = await behind.catchUp(id, 2, full.gitUrl(id), [["refs/heads/x", old]]);
   assert.deepEqual(result, { kind: "caught-up", generation: 2 });
   isLikeSource(id);
+  assert.ok(existsSync(join(behind.replica(id), "gitmesh.damaged")), "what was left of it is not trusted");
 });
 
 test("a source that cannot read what is wanted, or has never had it, is told apart from other failures", async () => {

@@ -111,7 +111,7 @@ export class CatchUp {
   /**
    * Refs vouch for the objects that they reach: git asks for none of those again. So refs that cannot be read, or
    * that no recorded generation stands for, are removed first, and others when the fetch fails and they reach objects
-   * that are not there.
+   * that are not there. Other objects may then lack some too: the copy is marked as one that was damaged.
    */
   async #fill(
     id: string,
@@ -146,6 +146,7 @@ export class CatchUp {
       const sound = await areSound();
       if (sound && generation >= 0) return false;
       if (sound && (await readRefs(git, directory))?.size === 0) return false;
+      await repositories.setDamaged(id);
       if (generation >= 0) await repositories.setGeneration(id, -1);
       crashPoint("catch-up.unrecorded");
       await clearRefs(directory);

@@ -48,6 +48,13 @@ export class Quarantine {
     return quarantine;
   }
 
+  /** The packs that git has made here, as paths without their suffix. */
+  async packs(): Promise<string[]> {
+    const from = join(this.path, "pack");
+    const files = (await readdir(from)).filter((name) => name.startsWith("pack-") && name.endsWith(".idx"));
+    return files.map((name) => join(from, name.slice(0, -".idx".length)));
+  }
+
   /** Moves the packs, which git has fsynced, into the object store; durable when it resolves. */
   async migrate(): Promise<void> {
     const from = join(this.path, "pack");

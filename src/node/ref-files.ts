@@ -1,13 +1,39 @@
 /**
- * The files of a replica's refs, touched past git only where git itself gives up. Refs are a copy of what the store
- * has, so nothing is lost with them.
+ * The files of a replica's refs, touched past git where git itself gives up, and where a process of it would be too
+ * much for one ref. Refs are a copy of what the store has, so nothing is lost with them.
  */
-import { lstat, mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { crashPoint } from "../base/crash-point.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
-import { checkRefName, refNameFromBytes, refNameToBytes } from "../protocol/ref-name.ts";
+import { checkRefName, refNameFromBytes, refNameToBytes, type ObjectId, type RefName } from "../protocol/ref-name.ts";
 import { syncDirectory } from "./durable-file.ts";
+
+/**
+ * Writes a loose ref as git does (lockfile.h): a lock beside it that nobody else can make, which becomes the ref.
+ * Durable but for its name, which the directory's fsync makes so. Throws what the file system throws, and leaves no lock
+ * of its own.
+ */
+export async function writeLooseRef(directory: string, name: RefName, oid: ObjectId): Promise<void> {
+  const path = pathOf(directory, name);
+  const lock = Buffer.concat([path, Buffer.from(".lock")]);
+  await mkdir(pathOf(directory, name.slice(0, name.lastIndexOf("/"))), { recursive: true });
+  const file = await open(lock, "wx");
+  try {
+    try {
+      await file.writeFile(`${oid}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    crashPoint("refs.lock-written");
+    await rename(lock, path);
+  } catch (error) {
+    await rm(lock, { force: true });
+    throw error;
+  }
+  crashPoint("refs.one-written");
+}
 
 /** Removes all refs, however broken. */
 export async function clearRefs(directory: string): Promise<void> {
@@ -35,6 +61,8 @@ export async function refDirectories(directory: string, name = "refs"): Promise<
 export async function removeBrokenRefs(directory: string, updates: readonly RefUpdate[]): Promise<void> {
   for (const [name, oid] of updates) {
     if (checkRefName(name) !== undefined) continue;
+    // What is not to be there needs no place.
+    if (oid === null) continue;
     const parts = name.split("/");
     for (let depth = 2; depth < parts.length; depth += 1) {
       const above = pathOf(directory, parts.slice(0, depth).join("/"));
@@ -42,7 +70,7 @@ export async function removeBrokenRefs(directory: string, updates: readonly RefU
     }
     const path = pathOf(directory, name);
     const kind = await kindOf(path);
-    if (kind === "directory" && oid !== null) await rm(path, { recursive: true, force: true });
+    if (kind === "directory") await rm(path, { recursive: true, force: true });
     if (kind === "file" && !(await saysSomething(path))) await rm(path, { force: true });
   }
 }

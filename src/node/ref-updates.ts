@@ -1,4 +1,7 @@
-/** Changes a replica's own refs with git's ref transactions. */
+/**
+ * Changes a replica's own refs: files as git writes them, since a process of git for each change costs more than the
+ * change. git itself finds them sound, or not.
+ */
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError } from "../base/errors.ts";
 import type { RefUpdate } from "../protocol/node-api.ts";
@@ -6,74 +9,60 @@ import { refNameToBytes, type ObjectId, type RefName } from "../protocol/ref-nam
 import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
 import { removeRefLocks } from "./leftovers.ts";
-import { clearRefs, refDirectories, removeBrokenRefs } from "./ref-files.ts";
+import { writePackedRefs } from "./packed-refs.ts";
+import { clearRefs, refDirectories, removeBrokenRefs, writeLooseRef } from "./ref-files.ts";
 
 /** Beyond so many, refs are packed into one file rather than fsynced each for itself. */
-const looseUpdatesMax = 100;
-const looseRefsUnsynced = { "core.fsync": "loose-object,pack,pack-metadata,commit-graph" };
+const looseUpdatesMax = 20;
 const refsOutputBytesMax = 512 * 1024 * 1024;
 
 /**
- * Sets refs to absolute values, null deletes. Deletes come first, so that a directory can become a ref and the other
- * way round. Durable when it resolves. Not atomic over a crash: repeating it heals that.
+ * Sets refs to absolute values, null deletes. Durable when it resolves. Not atomic over a crash: repeating it heals that.
+ * Throws GitmeshError "git-failed" when an object is not there.
  *
  * The updates are committed: they are refused by nothing that lies about in refs/. To be called by one at a time.
+ * `isHere` is true for objects of which it is known that they are here; git is asked about every other one.
  */
-export async function updateRefs(git: Git, directory: string, updates: readonly RefUpdate[]): Promise<void> {
-  await change(git, directory, updates, updates.length > looseUpdatesMax);
+export async function updateRefs(
+  git: Git,
+  directory: string,
+  updates: readonly RefUpdate[],
+  isHere: (oid: ObjectId) => boolean,
+): Promise<void> {
+  const oids = updates.flatMap(([, oid]) => (oid === null || isHere(oid) ? [] : [oid]));
+  await checkObjects(git, directory, new Set(oids));
+  await change(directory, updates);
   const names = updates.map(([name]) => name);
   await syncDirectories(directory, directoriesOf(names));
 }
 
-async function change(git: Git, directory: string, updates: readonly RefUpdate[], packed: boolean): Promise<void> {
+async function checkObjects(git: Git, directory: string, oids: ReadonlySet<ObjectId>): Promise<void> {
+  if (oids.size === 0) return;
+  const args = ["cat-file", "--batch-check=%(objecttype)", "--buffer"];
+  const answer = await git.capture({ args, directory }, `${[...oids].join("\n")}\n`);
+  const missing = /^([0-9a-f]+) missing$/m.exec(answer.toString("latin1"));
+  if (missing !== null) throw new GitmeshError("git-failed", `the object ${missing[1] ?? ""} is not there`);
+}
+
+/** Deletes count before the others, so that a directory can become a ref and the other way round. */
+async function change(directory: string, updates: readonly RefUpdate[]): Promise<void> {
   try {
-    await applyUpdates(git, directory, updates, packed);
+    await write(directory, updates);
   } catch {
-    // Lock files of a killed git, files that are no refs, and the like: nobody else works on these refs now.
+    // Lock files of a killed process, files that are no refs, and the like: nobody else works on these refs now.
     await removeRefLocks(directory);
     await removeBrokenRefs(directory, updates);
     crashPoint("refs.unblocked");
-    await applyUpdates(git, directory, updates, packed);
+    await write(directory, updates);
   }
   crashPoint("refs.written");
 }
 
-async function applyUpdates(
-  git: Git,
-  directory: string,
-  updates: readonly RefUpdate[],
-  packed: boolean,
-): Promise<void> {
-  const deletes = updates.filter(([, oid]) => oid === null);
-  const others = updates.filter(([, oid]) => oid !== null);
-  // Deletes write packed-refs anew, with all that is in it.
-  if (deletes.length > 0) await transaction(git, directory, {}, deletes);
-  crashPoint("refs.part-written");
-  if (others.length > 0) await transaction(git, directory, packed ? looseRefsUnsynced : {}, others);
-  if (packed) await packRefs(git, directory);
-}
-
-/** git fsyncs packed-refs; a loose ref goes when that it is packed is durable. */
-async function packRefs(git: Git, directory: string): Promise<void> {
-  await git.capture({ args: ["pack-refs", "--all", "--no-prune"], directory });
-  await syncDirectory(directory);
-  crashPoint("refs.packed");
-  await git.capture({ args: ["pack-refs", "--all", "--prune"], directory });
-}
-
-async function transaction(
-  git: Git,
-  directory: string,
-  config: Record<string, string>,
-  updates: readonly RefUpdate[],
-): Promise<void> {
-  const lines = updates.map(([name, oid]) => (oid === null ? `delete ${name}\0\0` : `update ${name}\0${oid}\0\0`));
-  const input = Buffer.from(`start\0${lines.join("")}prepare\0commit\0`, "latin1");
-  const run = await git.attempt({ args: ["update-ref", "--stdin", "-z"], directory, config }, input);
-  // At the end of its input git aborts what is not committed, and exits with 0 all the same.
-  if (run.code !== 0 || !run.stdout.includes("commit: ok")) {
-    throw new GitmeshError("git-failed", `update-ref: ${run.stderr.trim().slice(0, 500) || "did not commit"}`);
-  }
+async function write(directory: string, updates: readonly RefUpdate[]): Promise<void> {
+  const values = updates.flatMap(([name, oid]): [RefName, ObjectId][] => (oid === null ? [] : [[name, oid]]));
+  // What is deleted may be packed.
+  if (values.length < updates.length || values.length > looseUpdatesMax) return writePackedRefs(directory, updates);
+  for (const [name, oid] of values) await writeLooseRef(directory, name, oid);
 }
 
 /** The directories that these refs are in, as paths in the replica's, which is one of them. */
@@ -115,8 +104,8 @@ export async function readRefs(git: Git, directory: string): Promise<Map<RefName
 }
 
 /**
- * Makes a replica's refs exactly these. Where git cannot get from what is there to what shall be (broken refs, stray
- * files), all refs are written anew: they are a copy. `beforeClearing` is called before they are all gone.
+ * Makes a replica's refs exactly these, of objects that are here. Where there is no way from what is there to what shall
+ * be (broken refs, stray files), all refs are written anew: they are a copy. `beforeClearing` is called before they are all gone.
  */
 export async function setRefs(
   git: Git,
@@ -130,7 +119,7 @@ export async function setRefs(
     for (const name of own.keys()) if (!wanted.has(name)) updates.push([name, null]);
     for (const [name, oid] of wanted) if (own.get(name) !== oid) updates.push([name, oid]);
     try {
-      await changeAll(git, directory, updates);
+      await changeAll(directory, updates);
       if (equal(await readRefs(git, directory), wanted)) return;
     } catch {
       // Below.
@@ -138,7 +127,7 @@ export async function setRefs(
   }
   await beforeClearing();
   await clearRefs(directory);
-  await changeAll(git, directory, [...wanted]);
+  await changeAll(directory, [...wanted]);
   if (equal(await readRefs(git, directory), wanted)) return;
   throw new GitmeshError("git-failed", "the replica's refs cannot be written");
 }
@@ -147,8 +136,8 @@ export async function setRefs(
  * Makes updates, and every ref durable: also one that has its value already, since who set it may have been killed
  * before it was.
  */
-async function changeAll(git: Git, directory: string, updates: readonly RefUpdate[]): Promise<void> {
-  await change(git, directory, updates, true);
+async function changeAll(directory: string, updates: readonly RefUpdate[]): Promise<void> {
+  await change(directory, updates);
   await syncDirectories(directory, ["", ...(await refDirectories(directory))]);
 }
 

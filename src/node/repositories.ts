@@ -5,7 +5,8 @@
  *   DIRECTORY/replicas/XX/ID.git       XX: the last two characters of the id
  *   DIRECTORY/aside/ID.TIME.REASON.git what was deleted or is not needed
  *
- * A replica is what plain git makes of it, with one file more: gitmesh.json, its id, name and generation.
+ * A replica is what plain git makes of it, with one file more: gitmesh.json, its id, name and generation. A second,
+ * gitmesh.damaged, says that it was damaged once.
  */
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
@@ -28,8 +29,11 @@ import { parseRepositoryName } from "../protocol/repository-name.ts";
 import { syncDirectory, writeFileDurably } from "./durable-file.ts";
 import type { Git } from "./git.ts";
 import { removeLeftovers } from "./leftovers.ts";
+import { StagedTips } from "./staged-tips.ts";
 
 const recordSchema = z.object({ id: repositoryIdSchema, name: z.string(), generation: z.int().min(-1) });
+
+const damagedFile = "gitmesh.damaged";
 
 /** What gitmesh.json says. */
 export interface ReplicaRecord {
@@ -53,6 +57,8 @@ export class Repositories {
   readonly #opening = new Map<string, Promise<string>>();
   readonly #changed = new Set<string>();
   readonly #suspects = new Set<string>();
+  /** What was staged lately in the copies that are here. */
+  readonly staged = new StagedTips();
   /** Of this process. */
   readonly #start = randomUUID();
   /** How often something was done to each since then. */
@@ -94,8 +100,7 @@ export class Repositories {
     if (opening !== undefined) {
       if (await exists(this.directoryOf(id))) return opening;
       // It was taken away under this process: what is known of it is no longer so.
-      this.#opening.delete(id);
-      this.#records.delete(id);
+      this.#forget(id);
       throw notFound(id);
     }
     const opened = this.#open(id);
@@ -159,6 +164,15 @@ export class Repositories {
     await writeFileDurably(join(this.directoryOf(id), "gitmesh.json"), `${JSON.stringify(record)}\n`);
     this.#records.set(id, record);
     this.touched(id);
+  }
+
+  /** Records that objects of a replica were lost or rotten: what is left of them may lack what it reaches. Durable. */
+  async setDamaged(id: string): Promise<void> {
+    await writeFileDurably(join(await this.open(id), damagedFile), "");
+  }
+
+  async wasDamaged(id: string): Promise<boolean> {
+    return exists(join(await this.open(id), damagedFile));
   }
 
   /** Reads the recorded generation again, past what this process remembers; -1 when it cannot be read. */
@@ -311,6 +325,7 @@ export class Repositories {
   #forget(id: string): void {
     this.#opening.delete(id);
     this.#records.delete(id);
+    this.staged.forget(id);
   }
 
   #use(id: string): void {

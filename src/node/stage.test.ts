@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { after, before, test } from "node:test";
@@ -205,6 +205,33 @@ test("a tip whose history is not there is missing, although it is there itself",
   git(node.replica(id), ["unpack-objects", "-q"], source.packOf(child, ...trees));
   const result = await node.stage(id, source.packOf(), child, good);
   assert.deepEqual(result.kind === "staged" && result.tips, [{ type: "missing" }, { type: "tree" }]);
+});
+
+test("a pack on top of a commit whose history is not there: refused where objects were once lost", async () => {
+  const id = await node.create();
+  source.commit("lost");
+  const parent = source.commit("kept");
+  const child = source.commit("on top");
+  const trees = source.text("rev-list", "--objects", "--no-object-names", `${parent}^{tree}`).split("\n");
+  git(node.replica(id), ["unpack-objects", "-q"], source.packOf(parent, ...trees));
+  writeFileSync(join(node.replica(id), "gitmesh.damaged"), "");
+  const result = await node.stage(id, source.pack(child, `^${parent}`), child);
+  assert.deepEqual(result.kind === "staged" && result.tips, [{ type: "missing" }], JSON.stringify(result));
+});
+
+test("a commit that is sent as a delta, and one of two tips that is not sent", async () => {
+  const id = await node.create();
+  const words = Array.from({ length: 200 }, (_, index) => `line ${index}`).join("\n");
+  source.text("commit", "-q", "--allow-empty", "-m", `${words}\none`);
+  const first = source.text("rev-parse", "HEAD");
+  await node.stage(id, source.pack(first), first);
+  source.text("commit", "-q", "--allow-empty", "-m", `${words}\ntwo`);
+  const second = source.text("rev-parse", "HEAD");
+  const thin = source.pack(second, `^${first}`);
+  const result = await node.stage(id, thin, first, second);
+  assert.deepEqual(result.kind === "staged" && result.tips, [{ type: "commit" }, { type: "commit" }]);
+  // 200 lines of text are not sent again: it is a delta indeed.
+  assert.ok(thin.length < 600, `${thin.length}`);
 });
 
 test("signs of life and git's progress come while it works", async () => {

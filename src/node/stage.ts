@@ -11,11 +11,13 @@ import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { FairLimiter } from "../base/fair-limiter.ts";
 import type { StageHeader, StageResult } from "../protocol/node-api.ts";
+import type { ObjectId } from "../protocol/ref-name.ts";
 import { checkTips } from "./connectivity.ts";
 import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
 import { feed } from "./git-streams.ts";
 import { badPackMessage, isNodeFailure } from "./index-pack-failure.ts";
+import { commitsIn } from "./pack-index.ts";
 import { PackReader } from "./pack-reader.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Repositories } from "./repositories.ts";
@@ -53,6 +55,8 @@ const toleratedFindings = [
 ];
 
 const strict = toleratedFindings.map((finding) => `${finding}=ignore`).join(",");
+/** For more tips than these one process of git is quicker than to look for each. */
+const lookedUpTipsMax = 100;
 /** No object that needs more memory than this is taken: what a pack declares is the client's word. */
 const objectMemoryMax = "2g";
 
@@ -113,7 +117,8 @@ export class Stager {
     crashPoint("stage.indexed");
     // Nothing was sent at all: whether that is right, the controller knows.
     if (refusal !== undefined && upload.bytes > 0) return refusal;
-    const tips = await checkTips(this.#deps.git, { directory, env: quarantine.env, signal }, header.tips);
+    const commits = await this.#checkedCommits(staging);
+    const tips = await checkTips(this.#deps.git, { directory, env: quarantine.env, signal }, header.tips, commits);
     crashPoint("stage.checked");
     if (upload.objects > 0 && tips.some((tip) => tip.type !== "missing")) {
       signal.throwIfAborted();
@@ -123,8 +128,25 @@ export class Stager {
       // What the tips reach may have been moved there a moment ago by another push.
       await syncDirectory(join(directory, "objects", "pack"));
     }
+    const found = header.tips.filter((_tip, index) => tips[index]?.type !== "missing");
+    this.#deps.repositories.staged.add(
+      id,
+      found.map(({ oid }) => oid),
+    );
     const { generation } = await this.#deps.repositories.record(id);
     return { kind: "staged", tips, packBytes: upload.bytes, generation };
+  }
+
+  /**
+   * The tips that are commits of the pack itself. index-pack --strict has found each object there that one in the pack
+   * names, in the pack or in the replica; and what a replica has is complete with all that it reaches, since whatever
+   * came into it was checked so and nothing leaves it. Only what was damaged once is no such ground to stand on.
+   */
+  async #checkedCommits({ id, quarantine, header }: Staging): Promise<ReadonlySet<ObjectId>> {
+    if (header.tips.length > lookedUpTipsMax || (await this.#deps.repositories.wasDamaged(id))) return new Set();
+    const oids = header.tips.map(({ oid }) => oid);
+    const found = await Promise.all((await quarantine.packs()).map((pack) => commitsIn(pack, oids)));
+    return new Set(found.flatMap((commits) => [...commits]));
   }
 
   /** Undefined when the pack is good. */

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CrashTest } from "./crash-test.ts";
-import { hideCommit, pushChanges, pushManyBranches, pushOnHidden } from "./pushes.ts";
+import { hideCommit, pushBranches, pushChanges, pushManyBranches, pushOnHidden } from "./pushes.ts";
 import type { Scene } from "./scene.ts";
 
 const at = (point: string, node: number, act = pushChanges("acknowledged")): CrashTest => ({
@@ -42,6 +42,9 @@ async function lockRefs(scene: Scene): Promise<void> {
 
 export const applyTests: readonly CrashTest[] = [
   at("apply.begun", 1),
+  at("refs.lock-written", 3, pushBranches("acknowledged")),
+  at("refs.one-written", 1, pushBranches("acknowledged")),
+  at("refs.one-written:2", 2, pushBranches("acknowledged")),
   at("refs.part-written", 2),
   at("refs.written", 1),
   at("refs.packed", 2, pushManyBranches("acknowledged")),

@@ -30,6 +30,23 @@ export function pushChanges(effect: Effect): (scene: Scene) => Promise<Verdict> 
   };
 }
 
+/** A branch moves to a new commit and another begins there: what a replica writes without git. */
+export function pushBranches(effect: Effect): (scene: Scene) => Promise<Verdict> {
+  return async (scene) => {
+    const old = await scene.refs();
+    await scene.commit("on two branches");
+    const head = await scene.head();
+    const push = `git push -q ${scene.url} HEAD:refs/heads/master HEAD:refs/heads/new/branch`;
+    const outcome = await scene.work.run(push, { limitMs: 30_000 });
+    assertAnswer(effect, outcome.code === 0, outcome.stderr);
+    const others = old.split("\n").filter((line) => !line.endsWith(" refs/heads/master"));
+    const wanted = sortedByName([...others, `${head} refs/heads/master`, `${head} refs/heads/new/branch`]);
+    return verdict(scene, effect, old, wanted, async () => {
+      await scene.work.ok(push);
+    });
+  };
+}
+
 /** So many branches that a node packs its refs. */
 export function pushManyBranches(effect: Effect): (scene: Scene) => Promise<Verdict> {
   return async (scene) => {

@@ -99,6 +99,27 @@ export const mutations: readonly Mutation[] = [
     test: "src/node/stage.test.ts",
   },
   {
+    name: "the links of a pack's objects are not checked",
+    file: "src/node/stage.ts",
+    find: "[`--strict=${strict}`, ",
+    replace: "[",
+    test: "src/node/stage.test.ts",
+  },
+  {
+    name: "what lies in a copy that was damaged is trusted",
+    file: "src/node/stage.ts",
+    find: " || (await this.#deps.repositories.wasDamaged(id))",
+    replace: "",
+    test: "src/node/stage.test.ts",
+  },
+  {
+    name: "a copy that lost objects is not marked",
+    file: "src/node/catch-up.ts",
+    find: "      await repositories.setDamaged(id);\n",
+    replace: "",
+    test: "src/node/catch-up.test.ts",
+  },
+  {
     name: "a pack that git finds bad is staged",
     file: "src/node/stage.ts",
     find: "if (refusal !== undefined && upload.bytes > 0) return refusal;",
