@@ -69,7 +69,7 @@ process.exitCode = 1;
 tests.resume();
 
 function allFiles(): string[] {
-  const found = ["test/**/*.test.ts", "src/**/*.test.ts"].flatMap((pattern) =>
+  const found = ["test/**/*.test.ts", "src/**/*.test.ts", "bench/**/*.test.ts"].flatMap((pattern) =>
     globSync(pattern, { cwd: root }).toSorted(),
   );
   const rank = (file: string): number => {
