@@ -33,6 +33,7 @@ const idleSeconds = 4;
 const shortIdleSeconds = 2;
 const loadSeconds = 2;
 const shortLoadSeconds = 1;
+const interruptedStatus = 130;
 
 function note(line: string): void {
   console.error(`bench: ${line}`);
@@ -87,7 +88,7 @@ async function runAll(workloads: readonly Workload[], stage: Stage, rounds: numb
     try {
       await runWorkload(workload, stage, rounds, measurements);
     } catch (error) {
-      if (interrupted) throw error;
+      if (interrupted.signal.aborted) return [...failures, "interrupted"];
       failures.push(`${workload.name}: ${error instanceof Error ? error.message : String(error)}`);
       note(`FAILED: ${failures.at(-1)}`);
     }
@@ -127,7 +128,7 @@ async function report(
   const rows = workloads.flatMap((workload) => workload.rows);
   const comparisons: Comparison[] = compare(rows, (row, peer) => measurements.of(row, peer));
   const highest = highestMemory(measurements);
-  const disk = await diskTable(stage);
+  const disk = interrupted.signal.aborted ? undefined : await diskTable(stage);
   const trees = [...new Map(stage.peers.map(({ tree, name }) => [tree, name === "gitmesh" ? name : "nginx"]))];
   const idleCores = trees.map(([tree, name]) => `${name} ${(tree.idleCores * 100).toFixed(1)} %`).join(", ");
   const exact = trees.every(([tree]) => tree.exact);
@@ -137,20 +138,20 @@ async function report(
   console.log("\nMedians. CPU: of the server's whole process tree, for one operation; peak MB: its private memory.");
   console.log(`CPU was read from ${exact ? "cgroups" : "/proc"}. Of a core, idle: ${idleCores}.\n`);
   console.log(memoryTable(idle, highest.bytes, highest.row));
-  console.log(`\nOn disk, at the end (gitmesh: three copies):\n\n${disk.text}`);
+  if (disk !== undefined) console.log(`\nOn disk, at the end (gitmesh: three copies):\n\n${disk.text}`);
   if (options.json !== undefined) {
     const samples = Object.fromEntries(
       measurements
         .rows()
         .map((row) => [row, Object.fromEntries(stage.peers.map(({ name }) => [name, measurements.of(row, name)]))]),
     );
-    const all = { machine, options, comparisons, idle, highest, disk: disk.bytes, samples };
+    const all = { machine, options, comparisons, idle, highest, disk: disk?.bytes, samples };
     writeFileSync(options.json, `${JSON.stringify(all, undefined, 1)}\n`);
   }
   return [...missed(comparisons), ...memoryMissed(idle, highest.bytes)];
 }
 
-async function bench(options: Options, cleanup: Cleanup): Promise<number> {
+async function bench(options: Options): Promise<number> {
   const directory = mkdtempSync(join(tmpdir(), "gitmesh-bench-"));
   cleanup.add("removing the directory", () => rmSync(directory, { recursive: true, force: true, maxRetries: 3 }));
   const home = join(directory, "home");
@@ -180,6 +181,10 @@ async function bench(options: Options, cleanup: Cleanup): Promise<number> {
   const generator = new LoadGenerator();
   cleanup.add("the load generator", () => generator.stop());
   cleanup.add("the clients", () => client.stop());
+  interrupted.signal.addEventListener("abort", () => {
+    generator.stop();
+    client.stop();
+  });
   const idle = await measureIdle(peers, options.short);
   const measurements = new Measurements([...new Set(peers.map(({ tree }) => tree))]);
   const sizes = { short: options.short, loadSeconds: options.short ? shortLoadSeconds : loadSeconds };
@@ -191,26 +196,31 @@ async function bench(options: Options, cleanup: Cleanup): Promise<number> {
   return failures.length > 0 || (targets.length > 0 && !options.short) ? 1 : 0;
 }
 
+/** Aborted by the first signal: what was measured until then is printed. After a second one nothing is waited for. */
+const interrupted = new AbortController();
+/** The terminal and npm may both send the first. */
+const sameSignalMs = 500;
 const cleanup = new Cleanup();
-let interrupted = false;
+let firstSignalMs = 0;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
-    // npm and the terminal may both send it.
-    if (interrupted) return;
-    interrupted = true;
-    note("stopping ...");
-    void cleanup.run().then(() => process.exit(130));
+    if (!interrupted.signal.aborted) {
+      note("stopping ...");
+      firstSignalMs = performance.now();
+      interrupted.abort();
+    } else if (performance.now() - firstSignalMs > sameSignalMs) {
+      void cleanup.run().then(() => process.exit(interruptedStatus));
+    }
   });
 }
 try {
   const options = parseOptions(process.argv.slice(2));
   if (options.help) console.log(usage);
-  else process.exitCode = await bench(options, cleanup);
+  else process.exitCode = await bench(options);
 } catch (error) {
-  if (!interrupted) {
-    console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
-    process.exitCode = 1;
-  }
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
 } finally {
   await cleanup.run();
+  if (interrupted.signal.aborted) process.exitCode = interruptedStatus;
 }

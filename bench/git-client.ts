@@ -14,6 +14,7 @@ export interface RunOptions {
 export class GitClient {
   readonly #home: string;
   readonly #running = new Set<ChildProcess>();
+  #stopped = false;
 
   /** `home`: an existing directory, for what runs without another one. */
   constructor(home: string) {
@@ -26,6 +27,7 @@ export class GitClient {
 
   /** Standard output without the newline at its end. Throws with what the command said when it fails. */
   async run(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+    if (this.#stopped) throw new Error("stopped");
     const child = spawn(command, args, {
       cwd: options.cwd ?? this.#home,
       env: { ...clientEnvironment(this.#home), ...options.env },
@@ -52,8 +54,9 @@ export class GitClient {
     return Buffer.concat(chunks).toString("utf8").replace(/\n$/, "");
   }
 
-  /** Ends what runs. */
+  /** Ends what runs, and runs nothing more. */
   stop(): void {
+    this.#stopped = true;
     for (const { pid } of this.#running) {
       try {
         if (pid !== undefined) process.kill(-pid, "SIGKILL");

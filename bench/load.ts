@@ -1,6 +1,5 @@
 /** The load generator's process, as the bench sees it. */
 import { fork, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { join } from "node:path";
 import type { LoadAnswer, LoadRequest, LoadResult } from "./load-generator.ts";
 
@@ -17,12 +16,14 @@ export class LoadGenerator {
   });
 
   async run(load: Load): Promise<LoadResult> {
-    const answer = once(this.#child, "message") as Promise<[LoadAnswer]>;
-    const ended = once(this.#child, "exit").then(() => {
-      throw new Error("the load generator has ended");
-    });
-    this.#child.send({ ...load, headers: load.headers ?? {}, body: load.body?.toString("base64") ?? "" });
-    const [said] = await Promise.race([answer, ended]);
+    const { promise, resolve } = Promise.withResolvers<LoadAnswer>();
+    const gone = (): void => resolve({ error: "the load generator has ended" });
+    this.#child.once("message", resolve).once("exit", gone);
+    if (this.#child.connected)
+      this.#child.send({ ...load, headers: load.headers ?? {}, body: load.body?.toString("base64") ?? "" });
+    else gone();
+    const said = await promise;
+    this.#child.off("message", resolve).off("exit", gone);
     if ("error" in said) throw new Error(said.error);
     return said.result;
   }
