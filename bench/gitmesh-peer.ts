@@ -13,7 +13,7 @@ import { ServerProcess } from "./server-process.ts";
 const program = join(import.meta.dirname, "../bin/gitmesh");
 const nodes = 3;
 const portsNeeded = 2 + nodes;
-const readyMs = 90_000;
+const readyMs = 300_000;
 
 interface RepositoryView {
   readonly id: string;

@@ -84,7 +84,8 @@ export class Repositories {
         await make(source);
         await this.#client.git(["pack-refs", "--all"], { cwd: source });
         await this.#makeServed(building);
-        renameSync(building, directory);
+        // Another run may have made it meanwhile.
+        if (!existsSync(directory)) renameSync(building, directory);
       } finally {
         rmSync(building, { recursive: true, force: true });
       }
@@ -125,13 +126,10 @@ export class Repositories {
     await this.borrowing(source, directory);
     const base = await this.#client.git(["rev-parse", source.defaultBranch], { cwd: source.directory });
     const input = [...newCommits(base, count, kind)].join("");
-    await this.#client.git(["fast-import", "--quiet"], { cwd: directory, input });
-    const listed = await this.#client.git(["for-each-ref", "--format=%(refname) %(objectname)", "refs/heads/c"], {
-      cwd: directory,
-    });
-    const ids = new Map(listed.split("\n").map((line) => line.split(" ") as [string, string]));
-    await this.#client.git(["pack-refs", "--all"], { cwd: directory });
-    return { directory, ids: Array.from({ length: count }, (_, index) => ids.get(`refs/heads/c/${index}`) ?? "") };
+    await this.#client.git(["fast-import", "--quiet", "--force", "--export-marks=marks"], { cwd: directory, input });
+    const marks = readFileSync(join(directory, "marks"), "utf8").trim().split("\n");
+    const ids = new Map(marks.map((line) => line.split(" ") as [string, string]));
+    return { directory, ids: Array.from({ length: count }, (_, index) => ids.get(`:${index + 1}`) ?? "") };
   }
 
   /** An empty bare repository that finds the source's objects. */

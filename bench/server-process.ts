@@ -47,5 +47,11 @@ export class ServerProcess {
     const limit = setTimeout(() => this.#child.kill("SIGKILL"), stopMs);
     await this.#exited;
     clearTimeout(limit);
+    // fcgiwrap leaves its workers behind.
+    try {
+      if (this.#child.pid !== undefined) process.kill(-this.#child.pid, "SIGKILL");
+    } catch {
+      // Nobody is left.
+    }
   }
 }

@@ -16,6 +16,8 @@ interface TextShape {
   readonly linesPerFile: number;
   readonly commits: number;
   readonly filesPerCommit: number;
+  /** Of each changed file, at most; 8 unless said otherwise. */
+  readonly linesPerChange?: number;
   /** Branches spread over the history, besides master. */
   readonly branches?: number;
   /** Annotated tags. */
@@ -43,9 +45,9 @@ export const shapes = {
     lightTags: 25_000,
   }),
   ten: text("ten", "medium", {
-    files: 1600,
+    files: 2200,
     linesPerFile: 120,
-    commits: 800,
+    commits: 1000,
     filesPerCommit: 6,
     branches: 10,
     tags: 10,
@@ -59,10 +61,21 @@ export const shapes = {
     tags: 50,
   }),
   files: text("files", "large", {
-    files: 14_000,
-    linesPerFile: 120,
+    files: 16_000,
+    linesPerFile: 240,
     commits: 4000,
     filesPerCommit: 16,
+    linesPerChange: 24,
+    branches: 20,
+    tags: 50,
+  }),
+  /** A working tree of some megabytes only. */
+  long: text("long", "large", {
+    files: 3000,
+    linesPerFile: 120,
+    commits: 12_000,
+    filesPerCommit: 16,
+    linesPerChange: 24,
     branches: 20,
     tags: 50,
   }),
@@ -75,7 +88,16 @@ function text(name: string, size: Shape["size"], shape: TextShape): Shape {
 
 /** Files of text with the entropy of source code; each commit changes some lines of some files. */
 function* history(name: string, shape: TextShape): Generator<string> {
-  const { files, linesPerFile, commits, filesPerCommit, branches = 0, tags = 0, lightTags = 0 } = shape;
+  const {
+    files,
+    linesPerFile,
+    commits,
+    filesPerCommit,
+    linesPerChange = 8,
+    branches = 0,
+    tags = 0,
+    lightTags = 0,
+  } = shape;
   const random = new Random(name);
   const words = Array.from({ length: 600 }, () =>
     random
@@ -100,7 +122,8 @@ function* history(name: string, shape: TextShape): Generator<string> {
     const changed = new Set(Array.from({ length: filesPerCommit }, () => random.below(files)));
     for (const index of changed) {
       const lines = contents[index] ?? [];
-      for (let count = random.below(8) + 1; count > 0; count -= 1) lines[random.below(lines.length)] = line();
+      for (let count = random.below(linesPerChange) + 1; count > 0; count -= 1)
+        lines[random.below(lines.length)] = line();
       yield entry(index);
     }
   }
@@ -138,12 +161,12 @@ function data(content: string): string {
 
 /**
  * Commits for pushes, each of which changes a file of its own. "chain": each on top of the one before; "fan": each on
- * top of `base`. Their names, in order, are refs/heads/c/0, 1, 2, ...
+ * top of `base`. Their marks are 1, 2, 3, ...
  */
 export function* newCommits(base: string, count: number, kind: "chain" | "fan"): Generator<string> {
   for (let index = 0; index < count; index += 1) {
     const from = kind === "fan" || index === 0 ? base : `:${index}`;
-    yield `commit refs/heads/c/${index}\nmark :${index + 1}\ncommitter ${committer} ${firstSecond + 9e6 + index} +0000\n`;
+    yield `commit refs/heads/new\nmark :${index + 1}\ncommitter ${committer} ${firstSecond + 9e6 + index} +0000\n`;
     yield `${data(`push ${index}`)}from ${from}\nM 100644 inline pushed/${index % 50}\n${data(`content ${index}\n`)}`;
   }
 }

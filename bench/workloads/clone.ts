@@ -26,15 +26,15 @@ export function cloneWorkloads(given: readonly Source[]): Workload[] {
   return [
     cloneWorkload(shapes.ten, "10 MB", true),
     cloneWorkload(shapes.deep, "deep history", false),
-    cloneWorkload(shapes.files, "200 MB, many small files", false),
-    cloneWorkload(shapes.blobs, "150 MB, large blobs", false),
+    cloneWorkload(shapes.files, "many small files, over 100 MB", false),
+    cloneWorkload(shapes.blobs, "large blobs, over 100 MB", false),
     ...given.map((source) => cloneWorkload(source, source.name, true)),
     identicalRequests(),
-    storm(shapes.files, "200 MB", false),
+    storm(shapes.long, "long history, over 100 MB", false),
     ...given.map((source) => storm(source, source.name, false)),
     parallelClones(),
     partial(shapes.ten, "10 MB", true),
-    partial(shapes.files, "200 MB", false),
+    partial(shapes.files, "many small files, over 100 MB", false),
     ...given.map((source) => partial(source, source.name, true)),
   ];
 }

@@ -6,8 +6,8 @@ import type { Workload } from "../workload.ts";
 export function importWorkloads(given: readonly Source[]): Workload[] {
   return [
     importWorkload(shapes.ten, "10 MB (no target)", true),
-    importWorkload(shapes.files, "200 MB, many small files", false),
-    importWorkload(shapes.blobs, "150 MB, large blobs", false),
+    importWorkload(shapes.files, "many small files, over 100 MB", false),
+    importWorkload(shapes.blobs, "large blobs, over 100 MB", false),
     ...given.map((source) => importWorkload(source, source.name, false)),
   ];
 }
