@@ -72,6 +72,7 @@ async function runWorkload(
   stage: Stage,
   rounds: number,
   measurements: Measurements,
+  endMs: number,
 ): Promise<void> {
   for (const [name, of] of Object.entries(workload.serves)) await stage.serve(name, of);
   await workload.prepare?.(stage);

@@ -95,7 +95,7 @@ export function comparisonTable(comparisons: readonly Comparison[]): string {
     seconds(baseline.medianS, baseline.p95S),
     ratioText(time, isRate),
     targetText(time, isRate),
-    `${(time.noise * 100).toFixed(0)} %`,
+    Number.isFinite(time.noise) ? `${(time.noise * 100).toFixed(0)} %` : "unknown",
     `${short(gitmesh.cpuS)} / ${short(baseline.cpuS)}`,
     ratioText(cpu, false),
     targetText(cpu, false),
@@ -142,6 +142,8 @@ function short(value: number): string {
 }
 
 function ratioText({ ratio: value }: Ratio, isRate: boolean): string {
+  // The baseline may have had nothing to do.
+  if (!Number.isFinite(value)) return "";
   return isRate ? `${(1 / value).toFixed(1)}x` : value.toFixed(2);
 }
 
