@@ -69,7 +69,8 @@ process.exitCode = 1;
 tests.resume();
 
 function allFiles(): string[] {
-  const found = ["test/**/*.test.ts", "src/**/*.test.ts", "console/src/**/*.test.ts"].flatMap((pattern) =>
+  const patterns = ["test/**/*.test.ts", "src/**/*.test.ts", "bench/**/*.test.ts", "console/src/**/*.test.ts"];
+  const found = patterns.flatMap((pattern) =>
     globSync(pattern, { cwd: root }).toSorted(),
   );
   const rank = (file: string): number => {
