@@ -70,9 +70,7 @@ tests.resume();
 
 function allFiles(): string[] {
   const patterns = ["test/**/*.test.ts", "src/**/*.test.ts", "bench/**/*.test.ts", "console/src/**/*.test.ts"];
-  const found = patterns.flatMap((pattern) =>
-    globSync(pattern, { cwd: root }).toSorted(),
-  );
+  const found = patterns.flatMap((pattern) => globSync(pattern, { cwd: root }).toSorted());
   const rank = (file: string): number => {
     const index = longest.indexOf(basename(file, ".test.ts"));
     return index < 0 ? longest.length : index;
