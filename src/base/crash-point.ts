@@ -57,6 +57,7 @@ export const crashPoints = {
   "migration.recorded": "a migration's version is written; where the engine can, COMMIT is not sent",
   // Staging, in a node.
   "stage.quarantine-made": "the quarantine is there; no byte of the pack is",
+  "stage.pack-kept": "the pack is durable in the quarantine of a replica that waits for the lead's index",
   "stage.indexed": "the pack is indexed in the quarantine; whether it is complete is not known",
   "stage.checked": "all that the new values reach is there; nothing has left the quarantine",
   "quarantine.file-moved": "one more file of a pack is in the object store; others, or the sync, are missing",

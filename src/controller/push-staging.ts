@@ -131,9 +131,15 @@ export class PushStaging {
   async #stream(push: PushToStage, tips: StageHeader["tips"], onProgress: (text: string) => void): Promise<StagedPack> {
     const { membership, nodeClient, clock, settings } = this.#deps;
     const header = { pushId: push.pushId, tips, packBytesMax: settings.packBytesMax };
+    const lead = push.repository.generation === 0 ? push.targets.find(({ ready }) => ready) : undefined;
+    const headerFor = ({ nodeId }: { readonly nodeId: string }): StageHeader => {
+      if (lead === undefined) return header;
+      return { ...header, ...(nodeId === lead.nodeId ? { leads: true } : { leadUrl: lead.url }) };
+    };
     const releases = push.targets.map((target) => membership.track(target.nodeId));
     try {
-      return await stagePack(push.targets, push.repository.id, header, push.pack(), {
+      return await stagePack(push.targets, push.repository.id, headerFor, push.pack(), {
+        packBytesMax: settings.packBytesMax,
         nodeClient,
         clock,
         nodeIdleMs: settings.nodeIdleMs,

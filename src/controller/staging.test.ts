@@ -67,7 +67,8 @@ async function stage(
 ): Promise<StagedPack & { progress: string[] }> {
   const progress: string[] = [];
   const header = { pushId: "p1", tips: [{ name: "refs/heads/x", oid: "a".repeat(40) }], packBytesMax };
-  const result = await stagePack(targets, repositoryId, header, pack, {
+  const result = await stagePack(targets, repositoryId, () => header, pack, {
+    packBytesMax,
     nodeClient,
     clock: systemClock,
     nodeIdleMs,

@@ -30,6 +30,8 @@ export interface StagedPack {
 }
 
 export interface StagingOptions {
+  /** Bytes of pack allowed. */
+  readonly packBytesMax: number;
   readonly nodeClient: NodeClient;
   readonly clock: Clock;
   /** Longest time that a node may take no byte, or give no sign of life, while it is to; ms. */
@@ -47,7 +49,7 @@ export interface StagingOptions {
 export async function stagePack(
   targets: readonly StageTarget[],
   repositoryId: string,
-  header: StageHeader,
+  headerFor: (target: StageTarget) => StageHeader,
   pack: AsyncIterable<Uint8Array>,
   options: StagingOptions,
 ): Promise<StagedPack> {
@@ -57,7 +59,11 @@ export async function stagePack(
       speaker ??= target.nodeId;
       if (speaker === target.nodeId) options.onProgress(text);
     };
-    return new Upload(target, options.nodeClient.stage(target.url, repositoryId, header, onProgress), options);
+    return new Upload(
+      target,
+      options.nodeClient.stage(target.url, repositoryId, headerFor(target), onProgress),
+      options,
+    );
   });
   let packBytes = 0;
   let busy = false;
@@ -70,7 +76,7 @@ export async function stagePack(
   try {
     for await (const chunk of pack) {
       packBytes += chunk.length;
-      if (packBytes > header.packBytesMax) {
+      if (packBytes > options.packBytesMax) {
         for (const upload of uploads) upload.call.abort("the pack is larger than allowed");
         return { results: await resultsOf(uploads), stagedMs: {}, packBytes, tooLarge: true, givenUp: false };
       }

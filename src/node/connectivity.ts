@@ -3,6 +3,7 @@ import { GitmeshError } from "../base/errors.ts";
 import type { StageHeader, TipResult } from "../protocol/node-api.ts";
 import type { ObjectId } from "../protocol/ref-name.ts";
 import type { Git, GitRun } from "./git.ts";
+import type { ObjectType } from "./pack-index.ts";
 import { refsAreSound } from "./ref-updates.ts";
 
 type Tips = StageHeader["tips"];
@@ -16,28 +17,31 @@ const singleChecksMax = 1000;
 const parallelChecks = 4;
 
 /**
- * Checks every tip; the results are in their order. Nothing but ancestry is asked of `commits`, which are known to be
- * such and to have all that they reach. Throws GitmeshError "git-failed" when the replica's own refs are broken, which
+ * Checks every tip; the results are in their order. `known` are the types of objects that are known to have all that they
+ * reach. Throws GitmeshError "git-failed" when the replica's own refs are broken, which
  * is no fault of the tips.
  */
 export async function checkTips(
   git: Git,
   place: Place,
   tips: Tips,
-  commits: ReadonlySet<ObjectId> = new Set(),
+  known: ReadonlyMap<ObjectId, ObjectType> = new Map(),
 ): Promise<TipResult[]> {
-  const unknown = tips.filter(({ oid }) => !commits.has(oid));
-  const connected = unknown.length === 0 ? commits : commits.union(await connectedTips(git, place, unknown));
-  const found = unknown.length === 0 ? [] : await objectTypes(git, place, unknown);
-  const types = new Map(unknown.map((tip, index) => [tip, found[index]]));
+  const unknown = tips.filter(({ oid }) => !known.has(oid));
+  const connected = unknown.length === 0 ? new Set<string>() : await connectedTips(git, place, unknown);
+  // What a tag points to only git knows.
+  const untold = tips.filter(({ oid }) => (known.get(oid) ?? "tag") === "tag");
+  const found = untold.length === 0 ? [] : await objectTypes(git, place, untold);
+  const types = new Map(untold.map((tip, index) => [tip, found[index]]));
   const results: TipResult[] = [];
   // Each question of ancestry is a process of its own: so many at a time.
   for (let start = 0; start < tips.length; start += parallelChecks) {
     const part = tips.slice(start, start + parallelChecks).map(async (tip): Promise<TipResult> => {
-      const type: TipResult | undefined = commits.has(tip.oid) ? { type: "commit" } : types.get(tip);
-      if (type === undefined || !connected.has(tip.oid)) return { type: "missing" };
-      if (tip.ancestor === undefined) return type;
-      return { ...type, fastForward: await isAncestor(git, place, tip.ancestor, tip.oid) };
+      const type = known.get(tip.oid);
+      const result = type === undefined || type === "tag" ? types.get(tip) : { type };
+      if (result === undefined || (type === undefined && !connected.has(tip.oid))) return { type: "missing" };
+      if (tip.ancestor === undefined) return result;
+      return { ...result, fastForward: await isAncestor(git, place, tip.ancestor, tip.oid) };
     });
     results.push(...(await Promise.all(part)));
   }

@@ -1,59 +1,118 @@
 /**
- * What git's index of a pack says, read here: a process of its own for each question would cost more than the
- * question. Version 2 of gitformat-pack(5), the only one that git writes.
+ * What git's index of a pack and the pack itself say, read here: a process of its own for each question would cost more
+ * than the question. gitformat-pack(5): packs of version 2, indexes of version 2, the only ones that git writes.
  */
 import { open, type FileHandle } from "node:fs/promises";
 import type { ObjectId } from "../protocol/ref-name.ts";
+
+export type ObjectType = "commit" | "tree" | "blob" | "tag";
 
 const headerBytes = 8;
 const fanoutBytes = 256 * 4;
 const crcBytes = 4;
 const offsetBytes = 4;
-const typeCommit = 1;
+/** An entry's type and size, and the place or the name of what it is a delta of, are no longer. */
+const entryBytesMax = 64;
+const types: Readonly<Record<number, ObjectType>> = { 1: "commit", 2: "tree", 3: "blob", 4: "tag" };
+const offsetDelta = 6;
+const nameDelta = 7;
+/** git makes chains of at most 4095 (pack.depth). */
+const chainMax = 5000;
 
 /**
- * Those of the objects that this pack holds as whole commits; one that is held as a delta, and every other type, is not
- * among them. `path` without ".pack". Throws what the file system throws, and RangeError for a file cut short.
+ * The types of those of the objects that this pack holds. `path` without ".pack". Throws what the file system throws,
+ * and RangeError for a file cut short.
  */
-export async function commitsIn(path: string, oids: readonly ObjectId[]): Promise<Set<ObjectId>> {
-  const found = new Set<ObjectId>();
+export async function typesIn(path: string, oids: readonly ObjectId[]): Promise<Map<ObjectId, ObjectType>> {
   const index = await open(`${path}.idx`, "r");
   try {
     const pack = await open(`${path}.pack`, "r");
     try {
-      const fanout = await read(index, headerBytes, fanoutBytes);
+      const reader = new PackFiles(index, pack, await read(index, headerBytes, fanoutBytes));
+      const found = new Map<ObjectId, ObjectType>();
       for (const oid of oids) {
-        const offset = await offsetOf(index, fanout, Buffer.from(oid, "hex"));
-        if (offset === undefined) continue;
-        const [first = 0] = await read(pack, offset, 1);
-        if (((first >> 4) & 7) === typeCommit) found.add(oid);
+        const offset = await reader.offsetOf(Buffer.from(oid, "hex"));
+        const type = offset === undefined ? undefined : await reader.typeAt(offset, oid.length / 2);
+        if (type !== undefined) found.set(oid, type);
       }
+      return found;
     } finally {
       await pack.close();
     }
   } finally {
     await index.close();
   }
-  return found;
 }
 
-/** Where in the pack an object begins; undefined when it is not in it, or beyond 2 GiB. */
-async function offsetOf(index: FileHandle, fanout: Buffer, oid: Buffer): Promise<number | undefined> {
-  const [bucket = 0] = oid;
-  const start = bucket === 0 ? 0 : fanout.readUInt32BE((bucket - 1) * 4);
-  const end = fanout.readUInt32BE(bucket * 4);
-  const total = fanout.readUInt32BE(255 * 4);
-  const names = headerBytes + fanoutBytes;
-  const part = await read(index, names + start * oid.length, (end - start) * oid.length);
-  for (let at = 0; at < part.length; at += oid.length) {
-    if (oid.compare(part, at, at + oid.length) !== 0) continue;
-    const offsets = names + total * (oid.length + crcBytes);
-    const place = start + at / oid.length;
-    const offset = (await read(index, offsets + place * offsetBytes, offsetBytes)).readUInt32BE();
-    // The highest bit says that the offset is in a table of larger ones.
-    return offset < 2 ** 31 ? offset : undefined;
+class PackFiles {
+  readonly #index: FileHandle;
+  readonly #pack: FileHandle;
+  readonly #fanout: Buffer;
+
+  constructor(index: FileHandle, pack: FileHandle, fanout: Buffer) {
+    this.#index = index;
+    this.#pack = pack;
+    this.#fanout = fanout;
   }
-  return undefined;
+
+  /** Where in the pack an object begins; undefined when it is not in it. */
+  async offsetOf(oid: Buffer): Promise<number | undefined> {
+    const [bucket = 0] = oid;
+    const start = bucket === 0 ? 0 : this.#fanout.readUInt32BE((bucket - 1) * 4);
+    const end = this.#fanout.readUInt32BE(bucket * 4);
+    const total = this.#fanout.readUInt32BE(255 * 4);
+    const names = headerBytes + fanoutBytes;
+    const part = await read(this.#index, names + start * oid.length, (end - start) * oid.length);
+    for (let at = 0; at < part.length; at += oid.length) {
+      if (oid.compare(part, at, at + oid.length) !== 0) continue;
+      const offsets = names + total * (oid.length + crcBytes);
+      const place = offsets + (start + at / oid.length) * offsetBytes;
+      const offset = (await read(this.#index, place, offsetBytes)).readUInt32BE();
+      if (offset < 2 ** 31) return offset;
+      // The highest bit says that the rest is a place in the table of larger ones.
+      const large = offsets + total * offsetBytes + (offset - 2 ** 31) * 8;
+      return Number((await read(this.#index, large, 8)).readBigUInt64BE());
+    }
+    return undefined;
+  }
+
+  /** A delta is of the type of what it is a delta of. Undefined for what is no pack's entry. */
+  async typeAt(offset: number, oidBytes: number): Promise<ObjectType | undefined> {
+    let at = offset;
+    for (let depth = 0; depth < chainMax; depth += 1) {
+      const entry = Buffer.alloc(entryBytesMax);
+      const { bytesRead } = await this.#pack.read(entry, 0, entryBytesMax, at);
+      if (bytesRead === 0) throw new RangeError("the pack ends too early");
+      const code = (entry.readUInt8(0) >> 4) & 7;
+      const type = types[code];
+      if (type !== undefined) return type;
+      // After the bytes of the size, each but the last of which has its highest bit set.
+      let place = 0;
+      while (entry.readUInt8(place) >= 0x80) place += 1;
+      place += 1;
+      if (code === offsetDelta) {
+        at -= distanceAt(entry, place);
+      } else if (code === nameDelta) {
+        const base = await this.offsetOf(entry.subarray(place, place + oidBytes));
+        if (base === undefined) return undefined;
+        at = base;
+      } else {
+        return undefined;
+      }
+    }
+    return undefined;
+  }
+}
+
+/** How far before a delta its base is: seven bits a byte, and one more for each byte that follows. */
+function distanceAt(entry: Buffer, start: number): number {
+  let at = start;
+  let distance = entry.readUInt8(at) & 0x7f;
+  while (entry.readUInt8(at) >= 0x80) {
+    at += 1;
+    distance = (distance + 1) * 128 + (entry.readUInt8(at) & 0x7f);
+  }
+  return distance;
 }
 
 async function read(file: FileHandle, position: number, length: number): Promise<Buffer> {

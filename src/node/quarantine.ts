@@ -55,8 +55,8 @@ export class Quarantine {
     return files.map((name) => join(from, name.slice(0, -".idx".length)));
   }
 
-  /** Moves the packs, which git has fsynced, into the object store; durable when it resolves. */
-  async migrate(): Promise<void> {
+  /** Moves the packs, which are fsynced, into the object store; durable when it resolves, with their names. */
+  async migrate(): Promise<string[]> {
     const from = join(this.path, "pack");
     const files = (await readdir(from)).filter((name) => name.startsWith("pack-"));
     await mkdir(this.#packs, { recursive: true });
@@ -72,6 +72,7 @@ export class Quarantine {
     // Also without files: what was not sent again may have been moved there a moment ago by somebody else.
     await syncDirectory(this.#packs);
     crashPoint("quarantine.synced");
+    return files.filter((name) => name.endsWith(".pack")).map((name) => name.slice(0, -".pack".length));
   }
 
   async discard(): Promise<void> {

@@ -94,6 +94,14 @@ export function replicaRoutes(app: FastifyInstance, deps: ReplicaRouteDependenci
       return begin(deps, request, reply, signal, () => deps.verifier.verify(id, request.body, signal));
     },
   );
+  routes.get(
+    nodePaths.stagedIndex(":id", ":pushId"),
+    { schema: { params: params.extend({ pushId: z.string() }) } },
+    async (request, reply): Promise<Readable> => {
+      void reply.type("application/octet-stream");
+      return deps.stager.leadIndexes.answer(request.params.id, request.params.pushId);
+    },
+  );
   routes.get(nodePaths.copies, async () => ({
     replicas: await repositories.inventory(),
     aside: await repositories.listAside(),

@@ -78,7 +78,7 @@ export async function startNode(
       new FairLimiter({ runningMax, waitingMax: settings.gitQueueMax, waitMs, what: "git process" }, clock);
     const limiter = gits(settings.gitProcessesMax, settings.gitQueueMs);
     const applier = new Applier({ repositories, git, limiter: gits(applyProcessesMax) });
-    const stager = new Stager({ repositories, git, limiter });
+    const stager = new Stager({ repositories, git, limiter, secret: settings.secret, clock });
     const catchUp = new CatchUp({ repositories, git, limiter, applier, secret: settings.secret });
     const commits = new Commits({ repositories, git, limiter });
     const verifier = new Verifier({ repositories, git, applier, limiter: gits(verifiesMax) });

@@ -6,7 +6,9 @@
  */
 import { createReadStream, createWriteStream } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import type { Clock } from "../base/clock.ts";
 import { crashPoint } from "../base/crash-point.ts";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { FairLimiter } from "../base/fair-limiter.ts";
@@ -17,7 +19,8 @@ import { syncDirectory } from "./durable-file.ts";
 import type { Git } from "./git.ts";
 import { feed } from "./git-streams.ts";
 import { badPackMessage, isNodeFailure } from "./index-pack-failure.ts";
-import { commitsIn } from "./pack-index.ts";
+import { KeptPack, LeadIndexes, takeIndex } from "./lead-index.ts";
+import { typesIn, type ObjectType } from "./pack-index.ts";
 import { PackReader } from "./pack-reader.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Repositories } from "./repositories.ts";
@@ -26,6 +29,9 @@ export interface StageDependencies {
   readonly repositories: Repositories;
   readonly git: Git;
   readonly limiter: FairLimiter;
+  /** The setting: other nodes are asked with it. */
+  readonly secret: string;
+  readonly clock: Clock;
 }
 
 /** One push at one replica. */
@@ -37,6 +43,10 @@ interface Staging {
   readonly signal: AbortSignal;
   /** Gets git's progress of resolving deltas. */
   readonly onProgress: (text: string) => void;
+  /** Gives the others the index of the pack at this path, without suffix. */
+  readonly offer: (pack: string) => void;
+  /** The pack was found to need nothing outside of itself. */
+  selfContained?: boolean;
 }
 
 /** Findings in old histories that hosts let pass: the commits cannot be changed any more. */
@@ -55,16 +65,22 @@ const toleratedFindings = [
 ];
 
 const strict = toleratedFindings.map((finding) => `${finding}=ignore`).join(",");
-/** For more tips than these one process of git is quicker than to look for each. */
-const lookedUpTipsMax = 100;
+/** index-pack's exit status for a good pack that is not self-contained, when it is asked. */
+const notSelfContained = 1;
+/** To index so much takes less time than to ask another node for the index. */
+const smallPackBytes = 1024 * 1024;
+const readBytes = 256 * 1024;
+const sha1HexLength = 40;
 /** No object that needs more memory than this is taken: what a pack declares is the client's word. */
 const objectMemoryMax = "2g";
 
 export class Stager {
   readonly #deps: StageDependencies;
+  readonly leadIndexes: LeadIndexes;
 
   constructor(deps: StageDependencies) {
     this.#deps = deps;
+    this.leadIndexes = new LeadIndexes(deps.clock);
   }
 
   /**
@@ -81,16 +97,21 @@ export class Stager {
     const directory = await this.#deps.repositories.open(id);
     const upload = new PackReader(pack);
     let quarantine: Quarantine | undefined;
+    const offered = Promise.withResolvers<string | undefined>();
+    if (header.leads === true) this.leadIndexes.offer(id, header.pushId, offered.promise);
     try {
       quarantine = await Quarantine.open(directory);
       crashPoint("stage.quarantine-made");
-      return await this.#stageIn({ id, directory, quarantine, header, signal, onProgress }, upload);
+      const staging: Staging = { id, directory, quarantine, header, signal, onProgress, offer: offered.resolve };
+      if (header.leadUrl !== undefined) return await this.#stageByLead(staging, upload, header.leadUrl);
+      return await this.#stageIn(staging, upload);
     } catch (error) {
       signal.throwIfAborted();
       if (upload.brokeOff) throw error;
       if (error instanceof GitmeshError && error.code === "busy") return { kind: "busy", message: error.message };
       return { kind: "node-failed", message: messageOf(error) };
     } finally {
+      offered.resolve(undefined);
       await quarantine?.discard();
     }
   }
@@ -100,30 +121,70 @@ export class Stager {
    * its slowest replica, so one that waited for a process here while others hold processes for it elsewhere could wait
    * for ever.
    */
-  async #stageIn(staging: Staging, upload: PackReader): Promise<StageResult> {
+  async #stageIn(staging: Staging, upload: PackReader, pack: AsyncIterable<Uint8Array> = upload): Promise<StageResult> {
     const file = join(staging.quarantine.path, "upload");
-    let source: AsyncIterable<Uint8Array> = upload;
+    let source = pack;
     const keep = async (): Promise<void> => {
-      await pipeline(upTo(staging.header.packBytesMax, upload), createWriteStream(file));
-      source = createReadStream(file, { highWaterMark: 256 * 1024 });
+      await pipeline(upTo(staging.header.packBytesMax, pack), createWriteStream(file));
+      source = createReadStream(file, { highWaterMark: readBytes });
     };
     return this.#deps.limiter.runAfter(staging.id, staging.signal, keep, () => this.#index(staging, upload, source));
   }
 
+  /** Keeps a large pack and takes the lead's index of it; what is small, or has no index there, is indexed here. */
+  async #stageByLead(staging: Staging, upload: PackReader, leadUrl: string): Promise<StageResult> {
+    const { id, quarantine, header, signal } = staging;
+    const chunks = upTo(header.packBytesMax, upload);
+    const begin: Uint8Array[] = [];
+    let bytes = 0;
+    for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
+      begin.push(next.value);
+      bytes += next.value.length;
+      if (bytes > smallPackBytes) break;
+    }
+    if (bytes <= smallPackBytes) return this.#stageIn(staging, upload, Readable.from(begin));
+    const objectFormat = header.tips[0]?.oid.length === sha1HexLength ? "sha1" : "sha256";
+    const kept = await KeptPack.open(join(quarantine.path, "pack", "tmp_pack_kept"), objectFormat);
+    let checksum: Buffer | undefined;
+    try {
+      for (const chunk of begin) await kept.write(chunk);
+      for await (const chunk of chunks) await kept.write(chunk);
+      checksum = await kept.end();
+    } finally {
+      await kept.close();
+    }
+    crashPoint("stage.pack-kept");
+    const lead = { url: leadUrl, repositoryId: id, pushId: header.pushId, secret: this.#deps.secret };
+    const taken = checksum !== undefined && (await takeIndex(kept.path, checksum, objectFormat, lead, signal));
+    return this.#deps.limiter.run(id, signal, () =>
+      taken
+        ? this.#finish(staging, upload)
+        : this.#index(staging, upload, createReadStream(kept.path, { highWaterMark: readBytes })),
+    );
+  }
+
   async #index(staging: Staging, upload: PackReader, source: AsyncIterable<Uint8Array>): Promise<StageResult> {
-    const { id, directory, quarantine, header, signal } = staging;
     const refusal = await this.#indexPack(staging, source);
-    signal.throwIfAborted();
-    crashPoint("stage.indexed");
+    staging.signal.throwIfAborted();
     // Nothing was sent at all: whether that is right, the controller knows.
     if (refusal !== undefined && upload.bytes > 0) return refusal;
-    const commits = await this.#checkedCommits(staging);
-    const tips = await checkTips(this.#deps.git, { directory, env: quarantine.env, signal }, header.tips, commits);
+    return this.#finish(staging, upload);
+  }
+
+  /** The pack is indexed in the quarantine. */
+  async #finish(staging: Staging, upload: PackReader): Promise<StageResult> {
+    const { id, directory, quarantine, header, signal } = staging;
+    crashPoint("stage.indexed");
+    const known = await this.#typesInPack(staging);
+    const tips = await checkTips(this.#deps.git, { directory, env: quarantine.env, signal }, header.tips, known);
     crashPoint("stage.checked");
     if (upload.objects > 0 && tips.some((tip) => tip.type !== "missing")) {
       signal.throwIfAborted();
-      await quarantine.migrate();
+      const names = await quarantine.migrate();
       this.#deps.repositories.touched(id);
+      if (staging.selfContained === true && names.length === 1) {
+        staging.offer(join(directory, "objects", "pack", names[0] ?? ""));
+      }
     } else {
       // What the tips reach may have been moved there a moment ago by another push.
       await syncDirectory(join(directory, "objects", "pack"));
@@ -138,23 +199,30 @@ export class Stager {
   }
 
   /**
-   * The tips that are commits of the pack itself. index-pack --strict has found each object there that one in the pack
-   * names, in the pack or in the replica; and what a replica has is complete with all that it reaches, since whatever
-   * came into it was checked so and nothing leaves it. Only what was damaged once is no such ground to stand on.
+   * The types of the tips that are in the pack itself. index-pack --strict has found each object there that one in the
+   * pack names, in the pack or in the replica; and what a replica has is complete with all that it reaches, since
+   * whatever came into it was checked so and nothing leaves it. Only what was damaged once is no such ground to stand on.
    */
-  async #checkedCommits({ id, quarantine, header }: Staging): Promise<ReadonlySet<ObjectId>> {
-    if (header.tips.length > lookedUpTipsMax || (await this.#deps.repositories.wasDamaged(id))) return new Set();
+  async #typesInPack({ id, quarantine, header }: Staging): Promise<ReadonlyMap<ObjectId, ObjectType>> {
+    if (await this.#deps.repositories.wasDamaged(id)) return new Map();
     const oids = header.tips.map(({ oid }) => oid);
-    const found = await Promise.all((await quarantine.packs()).map((pack) => commitsIn(pack, oids)));
-    return new Set(found.flatMap((commits) => [...commits]));
+    const found = await Promise.all((await quarantine.packs()).map((pack) => typesIn(pack, oids)));
+    return new Map(found.flatMap((types) => [...types]));
   }
 
   /** Undefined when the pack is good. */
   async #indexPack(staging: Staging, source: AsyncIterable<Uint8Array>): Promise<StageResult | undefined> {
     const { directory, quarantine, header, signal, onProgress } = staging;
-    const limits = [`--strict=${strict}`, `--max-input-size=${header.packBytesMax}`];
+    const checks = [`--strict=${strict}`, ...(header.leads === true ? ["--check-self-contained-and-connected"] : [])];
     const git = await this.#deps.git.run({
-      args: ["index-pack", "--stdin", "--fix-thin", "--show-resolving-progress", ...limits],
+      args: [
+        "index-pack",
+        "--stdin",
+        "--fix-thin",
+        "--show-resolving-progress",
+        ...checks,
+        `--max-input-size=${header.packBytesMax}`,
+      ],
       directory,
       env: { ...quarantine.env, GIT_ALLOC_LIMIT: objectMemoryMax },
       signal,
@@ -174,7 +242,10 @@ export class Stager {
     }
     git.stdin.end();
     const exit = await git.exit;
-    if (exit.code === 0) return undefined;
+    staging.selfContained = exit.code === 0 && header.leads === true;
+    // The pack is good, and names objects that are not in it.
+    const isOpen = header.leads === true && exit.code === notSelfContained;
+    if (exit.code === 0 || isOpen) return undefined;
     if (isNodeFailure(exit))
       return { kind: "node-failed", message: `index-pack: ${exit.stderr.trim() || "was killed"}` };
     return { kind: "bad-pack", message: badPackMessage(exit.stderr) };
@@ -182,9 +253,11 @@ export class Stager {
 }
 
 /** Ends with the chunk that exceeds the limit: enough for git to see that it is exceeded. */
-async function* upTo(bytesMax: number, upload: PackReader): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const chunk of upload) {
+async function* upTo(bytesMax: number, pack: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  let bytes = 0;
+  for await (const chunk of pack) {
     yield chunk;
-    if (upload.bytes > bytesMax) return;
+    bytes += chunk.length;
+    if (bytes > bytesMax) return;
   }
 }

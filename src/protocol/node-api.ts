@@ -26,6 +26,8 @@ export const nodePaths = {
   retire: (id: string) => `/node/v1/replicas/${id}/_retire`,
   /** POST one JSON line (stageHeader), then the pack's bytes; answers progress lines with a stageResult. */
   stage: (id: string) => `/node/v1/replicas/${id}/_stage`,
+  /** GET: the index that this node makes of a push's pack as its lead; JSON lines, then bytes (node/lead-index.ts). */
+  stagedIndex: (id: string, pushId: string) => `/node/v1/replicas/${id}/_staged-index/${pushId}`,
   /** POST applyRequest: 200 {generation}; 409 generation-gap with field `generation` when the replica is behind `base`. */
   apply: (id: string) => `/node/v1/replicas/${id}/_apply`,
   /** POST one JSON line (catchUpHeader), then a JSON line per ref [name, oid]; answers progress lines with a catchUpResult. */
@@ -119,6 +121,10 @@ export const stageHeaderSchema = z.object({
   tips: tipsSchema,
   /** Bytes of pack allowed. */
   packBytesMax: z.int().positive(),
+  /** The push begins the repository: this replica offers its index to the others (stagedIndex), ... */
+  leads: z.boolean().optional(),
+  /** ... or may take that of the replica on the node with this base URL. */
+  leadUrl: z.string().optional(),
 });
 export type StageHeader = z.infer<typeof stageHeaderSchema>;
 

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CrashTest } from "./crash-test.ts";
-import { hideCommit, pushBranches, pushChanges, pushManyBranches, pushOnHidden } from "./pushes.ts";
+import { hideCommit, importInto, pushBranches, pushChanges, pushManyBranches, pushOnHidden } from "./pushes.ts";
 import type { Scene } from "./scene.ts";
 
 const at = (point: string, node: number, act = pushChanges("acknowledged")): CrashTest => ({
@@ -13,6 +13,7 @@ const at = (point: string, node: number, act = pushChanges("acknowledged")): Cra
 export const stageTests: readonly CrashTest[] = [
   at("stage.quarantine-made", 1),
   at("stage.indexed", 2),
+  at("stage.pack-kept", 2, importInto("acknowledged", "node-2")),
   at("stage.checked", 3),
   at("quarantine.file-moved", 1),
   at("quarantine.file-moved:2", 2),

@@ -64,6 +64,32 @@ export function pushManyBranches(effect: Effect): (scene: Scene) => Promise<Verd
   };
 }
 
+/** A new repository gets its history at once, so much that replicas take their index from one that is not on `node`. */
+export function importInto(effect: Effect, node: string): (scene: Scene) => Promise<Verdict> {
+  return async (scene) => {
+    const { cluster, work } = scene;
+    let name = "";
+    for (
+      let attempt = 1;
+      name === "" || cluster.nodeUrl(node) === (await cluster.show(name)).primaryNode;
+      attempt += 1
+    ) {
+      name = `${scene.name}-import-${attempt}`;
+      await cluster.create(name);
+    }
+    await work.ok("head -c 3000000 /dev/urandom > large");
+    await scene.commit("a large file");
+    const push = `git push -q ${cluster.repo(name)} HEAD:refs/heads/master`;
+    const outcome = await work.run(push, { limitMs: 30_000 });
+    assertAnswer(effect, outcome.code === 0, outcome.stderr);
+    scene.moveTo(name);
+    const wanted = `${await scene.head()} refs/heads/master`;
+    return verdict(scene, effect, "", wanted, async () => {
+      await work.ok(push);
+    });
+  };
+}
+
 /** node-1 and node-2 have a commit that no ref reaches, as a broken-off push may leave; the working copy is at it. */
 export async function hideCommit(scene: Scene): Promise<void> {
   await scene.commit("hidden");
