@@ -23,8 +23,8 @@ async function script(recorder: Recorder): Promise<void> {
   await push({ "refs/heads/master": second });
   // A directory becomes a ref, and a ref a directory.
   await push({ "refs/heads/deep/er/x": null, "refs/heads/deep": second, "refs/heads/new/y": second });
-  // No pack at all.
-  await push({ "refs/heads/same": first });
+  // No pack at all. A push without deletes leaves files, which one that deletes something packs.
+  await push({ "refs/heads/same": first, "refs/heads/loose/z": first });
   const many = Array.from({ length: manyRefs }, (_value, index) => `refs/heads/many/${index % 3}/b${index}`);
   await push(Object.fromEntries(many.map((name) => [name, second])));
   await push({ "refs/heads/master": third, "refs/heads/many/0/b0": third, "refs/heads/same": null });
@@ -38,7 +38,7 @@ async function script(recorder: Recorder): Promise<void> {
   if (killed === undefined) throw new Error("no replica");
   cluster.pause(killed);
   // Also refs that it has as files: what it has of them must not come back.
-  await push({ "refs/heads/while-dead": third, "refs/heads/new/y": third, "refs/heads/deep": null });
+  await push({ "refs/heads/while-dead": third, "refs/heads/loose/z": third, "refs/heads/deep": null });
   await cluster.kill(killed);
   await cluster.waitReady("a/b", 3, slowMs);
 
