@@ -123,6 +123,16 @@ export const controllerSettingsSchema = z.object({
   fetchRequestsBytesMax: bytes
     .default(512 * 1024 ** 2)
     .describe("Memory for the requests of all fetches together; further ones are refused as busy"),
+  fetchCacheBytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(1024 ** 3)
+    .describe("Disk space for answers to fetches that are kept, so that the same ones are not made again; 0: none are"),
+  fetchCacheDirectory: z
+    .string()
+    .default("")
+    .describe("Where answers to fetches are kept, in files without a name; default: the temporary directory"),
   pushesMax: count.default(128).describe("Most pushes at a time; further ones wait"),
   pushQueueMax: count.default(1024).describe("Most pushes that wait; further ones are refused as busy"),
   fetchesMax: count.default(512).describe("Most fetches and clones at a time; further ones wait"),

@@ -1,4 +1,5 @@
 /** A controller, put together: from the store up to the routes. */
+import { tmpdir } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import { createHttpServer, listen } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
@@ -9,6 +10,7 @@ import { Adoption } from "./adoption.ts";
 import { ReplicaApplier } from "./apply.ts";
 import { clusterRoutes } from "./cluster-route.ts";
 import { Copies } from "./copies.ts";
+import { FetchCache } from "./fetch-cache.ts";
 import { gitHttpRoutes } from "./git-http-route.ts";
 import { KnownRepositories } from "./known-repositories.ts";
 import { LeaseKeeper } from "./lease.ts";
@@ -63,9 +65,11 @@ export async function startController(
     idleMs: settings.nodeIdleMs,
     clock,
   });
+  const cache = fetchCacheOf(settings, log);
   const stopping = new AbortController();
   const closeBase = async (): Promise<void> => {
     stopping.abort();
+    cache?.clear();
     await nodeClient.close();
     await store.close();
   };
@@ -78,7 +82,7 @@ export async function startController(
   const shared = { store, nodeClient, membership, settings, clock, log };
   const applier = new ReplicaApplier({ ...shared, applyMs: settings.applyMs });
   const budget = new ByteBudget(settings.fetchRequestsBytesMax);
-  const uploadPack = new UploadPack({ ...shared, snapshots, agent });
+  const uploadPack = new UploadPack({ ...shared, snapshots, agent, cache });
   const receivePack = new ReceivePack({ ...shared, applier });
   const creation = new RepositoryCreation(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
@@ -145,4 +149,10 @@ export async function startController(
       log.info("controller stopped");
     },
   };
+}
+
+function fetchCacheOf(settings: ControllerSettings, log: Logger): FetchCache | undefined {
+  const { fetchCacheBytes: bytesMax, fetchCacheDirectory } = settings;
+  if (bytesMax === 0) return undefined;
+  return new FetchCache({ directory: fetchCacheDirectory || tmpdir(), bytesMax, log });
 }

@@ -3,6 +3,7 @@
  *
  * Objects are found by id, so that it does not matter whether that replica's own refs are as new as the snapshot.
  */
+import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
@@ -14,6 +15,7 @@ import { lsRefsResponse, parseV2Request } from "../protocol/ls-refs.ts";
 import { flushPkt, pktLine, PktReader } from "../protocol/pkt-line.ts";
 import type { Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
 import { readBeginning } from "./fetch-beginning.ts";
+import type { FetchCache } from "./fetch-cache.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
@@ -33,6 +35,15 @@ export interface UploadPackDependencies {
   readonly log: Logger;
   /** As clients see it, "gitmesh/0.1.0". */
   readonly agent: string;
+  /** Undefined: every fetch is answered anew. */
+  readonly cache: FetchCache | undefined;
+}
+
+/** A replica's answer to a fetch. */
+interface FetchAnswer {
+  readonly answer: Readable;
+  /** Not of one that another replica may answer otherwise. */
+  readonly kept: boolean;
 }
 
 export interface UploadPackRequest {
@@ -108,13 +119,26 @@ export class UploadPack {
     }
   }
 
-  /** When it is its turn, which it holds until the answer ends. */
+  /**
+   * From the cache, or from a replica. What is kept was said of one generation: an object that is there stays, but what a
+   * replica may add to it or leave out (tags, common commits) changes with pushes.
+   */
   async #fetch(request: UploadPackRequest): Promise<Readable> {
+    const { cache } = this.#deps;
+    if (cache === undefined) return (await this.#fetchInTurn(request)).answer;
+    const { id, generation } = request.repository.repository;
+    const asked = `${id} ${generation} ${parseGitProtocol(request.gitProtocol)} `;
+    const key = createHash("sha256").update(asked).update(request.body).digest("base64");
+    return cache.get(key, (signal) => this.#fetchInTurn({ ...request, signal }), request.signal);
+  }
+
+  /** When it is its turn, which it holds until the answer ends. */
+  async #fetchInTurn(request: UploadPackRequest): Promise<FetchAnswer> {
     const release = await this.#turns.enter(request.repository.repository.id, request.signal);
     try {
-      const answer = await this.#fetchFromAny(request);
-      answer.once("close", release);
-      return answer;
+      const found = await this.#fetchFromAny(request);
+      found.answer.once("close", release);
+      return found;
     } catch (error) {
       release();
       throw error;
@@ -122,7 +146,7 @@ export class UploadPack {
   }
 
   /** From a replica, and from the next if that one fails before its first byte. Throws "no-ready-replica" or "busy". */
-  async #fetchFromAny(request: UploadPackRequest): Promise<Readable> {
+  async #fetchFromAny(request: UploadPackRequest): Promise<FetchAnswer> {
     const { membership } = this.#deps;
     const { repository, replicas } = request.repository;
     const route = routeRead(replicas, membership.nodes(), this.#turn++);
@@ -134,7 +158,7 @@ export class UploadPack {
       try {
         const answer = await this.#fetchFrom(target, request);
         await this.#suspect(repository, refusedBy);
-        return answer;
+        return { answer, kept: true };
       } catch (error) {
         if (request.signal.aborted) throw error;
         if (error instanceof ObjectsRefused) {
@@ -147,7 +171,7 @@ export class UploadPack {
         await this.#judgeFailure(target, repository, error);
       }
     }
-    if (refusal !== undefined) return Readable.from([refusal.answer]);
+    if (refusal !== undefined) return { answer: Readable.from([refusal.answer]), kept: false };
     if (busy > 0 && busy === route.candidates.length) {
       throw new GitmeshError("busy", "the cluster has as much work as it may take; try again shortly");
     }

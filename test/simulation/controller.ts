@@ -100,7 +100,7 @@ export class SimulatedController {
     const snapshots = new RefSnapshots(store, settings.refSnapshotBytesMax);
     const shared = { store, nodeClient, membership, settings, clock, log };
     const applier = new ReplicaApplier({ ...shared, applyMs: settings.applyMs });
-    this.#uploadPack = new UploadPack({ ...shared, snapshots, agent: "gitmesh/simulated" });
+    this.#uploadPack = new UploadPack({ ...shared, snapshots, agent: "gitmesh/simulated", cache: undefined });
     this.#receivePack = new ReceivePack({ ...shared, applier });
     this.#creation = new RepositoryCreation(shared);
     const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
