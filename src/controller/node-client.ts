@@ -15,6 +15,7 @@ import {
   applyResponseSchema,
   catchUpResultSchema,
   nodePaths,
+  refsGenerationHeader,
   replicaListSchema,
   replicaInspectionSchema,
   replicaStatusSchema,
@@ -247,7 +248,7 @@ export class HttpNodeClient {
     nodeUrl: string,
     repositoryId: string,
     request: { readonly gitProtocol: string | undefined; readonly body: Buffer; readonly signal: AbortSignal },
-  ): Promise<{ readonly body: Readable }> {
+  ): Promise<{ readonly body: Readable; readonly generation: number }> {
     const answer = await this.#request({
       method: "POST",
       nodeUrl,
@@ -261,7 +262,7 @@ export class HttpNodeClient {
       // git counts objects before the first byte of its answer: longer than an idle body may be.
       headersTimeoutMs: Math.max(this.#idleMs, 120_000),
     });
-    return { body: answer.body };
+    return { body: answer.body, generation: Number(answer.headers[refsGenerationHeader] ?? -1) };
   }
 
   async #json(

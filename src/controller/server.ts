@@ -1,5 +1,4 @@
 /** A controller, put together: from the store up to the routes. */
-import { tmpdir } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import { createHttpServer, listen } from "../base/http.ts";
 import type { Logger } from "../base/log.ts";
@@ -57,7 +56,10 @@ export async function startController(
     timeoutMs: settings.storeTimeoutMs,
     resolveMs: settings.commitResolveMs,
     // It may be another one, or restored from a backup.
-    onRecovery: () => snapshots.clear(),
+    onRecovery: () => {
+      snapshots.clear();
+      cache?.clear();
+    },
   });
   const nodeClient = new HttpNodeClient({
     secret: settings.secret,
@@ -65,7 +67,7 @@ export async function startController(
     idleMs: settings.nodeIdleMs,
     clock,
   });
-  const cache = fetchCacheOf(settings, log);
+  const cache = fetchCacheOf(settings, clock, log);
   const stopping = new AbortController();
   const closeBase = async (): Promise<void> => {
     stopping.abort();
@@ -151,8 +153,9 @@ export async function startController(
   };
 }
 
-function fetchCacheOf(settings: ControllerSettings, log: Logger): FetchCache | undefined {
-  const { fetchCacheBytes: bytesMax, fetchCacheDirectory } = settings;
+function fetchCacheOf(settings: ControllerSettings, clock: Clock, log: Logger): FetchCache | undefined {
+  const { fetchCacheBytes: bytesMax, fetchCacheDirectory: directory, requestIdleMs } = settings;
   if (bytesMax === 0) return undefined;
-  return new FetchCache({ directory: fetchCacheDirectory || tmpdir(), bytesMax, log });
+  // Who waits for others must not be taken for idle.
+  return new FetchCache({ directory, bytesMax, stepMs: requestIdleMs / 3, clock, log });
 }

@@ -21,9 +21,12 @@ import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
 import type { RefSnapshots } from "./ref-snapshot.ts";
 import { routeRead, type ReadTarget } from "./router.ts";
+import type { BegunAnswer } from "./shared-answer.ts";
 
 /** Arguments of ls-refs whose answer is kept, in characters. */
 const sharedArgsMax = 1000;
+/** Arguments of a fetch that name refs, which a replica resolves by its own HEAD and refs. */
+const refArgs = ["deepen-not ", "sparse:oid="];
 
 export interface UploadPackDependencies {
   readonly store: Store;
@@ -37,13 +40,6 @@ export interface UploadPackDependencies {
   readonly agent: string;
   /** Undefined: every fetch is answered anew. */
   readonly cache: FetchCache | undefined;
-}
-
-/** A replica's answer to a fetch. */
-interface FetchAnswer {
-  readonly answer: Readable;
-  /** Not of one that another replica may answer otherwise. */
-  readonly kept: boolean;
 }
 
 export interface UploadPackRequest {
@@ -119,26 +115,18 @@ export class UploadPack {
     }
   }
 
-  /**
-   * From the cache, or from a replica. What is kept was said of one generation: an object that is there stays, but what a
-   * replica may add to it or leave out (tags, common commits) changes with pushes.
-   */
+  /** When it is its turn, which it holds until the answer ends. From the cache too: a slow client holds memory. */
   async #fetch(request: UploadPackRequest): Promise<Readable> {
     const { cache } = this.#deps;
-    if (cache === undefined) return (await this.#fetchInTurn(request)).answer;
-    const { id, generation } = request.repository.repository;
-    const asked = `${id} ${generation} ${parseGitProtocol(request.gitProtocol)} `;
-    const key = createHash("sha256").update(asked).update(request.body).digest("base64");
-    return cache.get(key, (signal) => this.#fetchInTurn({ ...request, signal }), request.signal);
-  }
-
-  /** When it is its turn, which it holds until the answer ends. */
-  async #fetchInTurn(request: UploadPackRequest): Promise<FetchAnswer> {
     const release = await this.#turns.enter(request.repository.repository.id, request.signal);
+    const begin = (signal: AbortSignal): Promise<BegunAnswer> => this.#fetchFromAny({ ...request, signal });
     try {
-      const found = await this.#fetchFromAny(request);
-      found.answer.once("close", release);
-      return found;
+      const answer =
+        cache === undefined
+          ? (await begin(request.signal)).answer
+          : await cache.get(answerKey(request), begin, request.signal);
+      answer.once("close", release);
+      return answer;
     } catch (error) {
       release();
       throw error;
@@ -146,7 +134,7 @@ export class UploadPack {
   }
 
   /** From a replica, and from the next if that one fails before its first byte. Throws "no-ready-replica" or "busy". */
-  async #fetchFromAny(request: UploadPackRequest): Promise<FetchAnswer> {
+  async #fetchFromAny(request: UploadPackRequest): Promise<BegunAnswer> {
     const { membership } = this.#deps;
     const { repository, replicas } = request.repository;
     const route = routeRead(replicas, membership.nodes(), this.#turn++);
@@ -156,9 +144,11 @@ export class UploadPack {
     const refusedBy: string[] = [];
     for (const target of route.candidates) {
       try {
-        const answer = await this.#fetchFrom(target, request);
+        const { answer, generation } = await this.#fetchFrom(target, request);
         await this.#suspect(repository, refusedBy);
-        return { answer, kept: true };
+        // What a replica adds or leaves out by refs that lag for a moment must not be given for longer.
+        const kept = generation >= repository.generation && !refArgs.some((arg) => request.body.includes(arg));
+        return { answer, kept };
       } catch (error) {
         if (request.signal.aborted) throw error;
         if (error instanceof ObjectsRefused) {
@@ -178,7 +168,11 @@ export class UploadPack {
     throw new GitmeshError("no-ready-replica", `no replica of ${repository.name} could answer: ${reason}`);
   }
 
-  async #fetchFrom(target: ReadTarget, request: UploadPackRequest): Promise<Readable> {
+  /** With the generation that the replica's refs had at least. */
+  async #fetchFrom(
+    target: ReadTarget,
+    request: UploadPackRequest,
+  ): Promise<{ readonly answer: Readable; readonly generation: number }> {
     const { nodeClient, membership } = this.#deps;
     const { gitProtocol, body, signal } = request;
     const { repository } = request.repository;
@@ -208,9 +202,10 @@ export class UploadPack {
       }
       begun = true;
       membership.reportSuccess(target.nodeId);
-      if (answer.body.readableEnded) return Readable.from([bytes]);
+      const { generation } = answer;
+      if (answer.body.readableEnded) return { answer: Readable.from([bytes]), generation };
       if (bytes.length > 0) answer.body.unshift(bytes);
-      return answer.body;
+      return { answer: answer.body, generation };
     } catch (error) {
       release();
       throw error;
@@ -255,6 +250,18 @@ class ObjectsRefused extends Error {
     super("it does not have what is wanted");
     this.answer = answer;
   }
+}
+
+/**
+ * Has all that can change what is answered. Objects that are there stay, but what a replica may add to them or leave out
+ * (tags, common commits) changes with pushes; and what was read from a copy is not given any more once it is known to
+ * be damaged.
+ */
+function answerKey({ repository: { repository, replicas }, gitProtocol, body }: UploadPackRequest): string {
+  const ready = replicas.filter(({ state }) => state === "READY");
+  const copies = ready.map(({ nodeId, copyNumber, reason }) => [nodeId, copyNumber, reason]);
+  const about = [repository.id, repository.generation, copies, parseGitProtocol(gitProtocol)];
+  return createHash("sha256").update(JSON.stringify(about)).update(body).digest("base64");
 }
 
 /** A fatal error as git clients of protocol v2 show it: "remote error: ...". */
