@@ -31,7 +31,7 @@ export interface FetchCacheOptions extends SharedAnswerOptions {
 /** Part of `bytesMax` that an answer with one reader may take. One with several may take all of it. */
 const shareMax = 0.5;
 /** Each is an open file. */
-const answersMax = 1000;
+const answersMax = 500;
 const keptMs = 10 * 60_000;
 /** After a file that could not be made, written or read. */
 const restMs = 30_000;

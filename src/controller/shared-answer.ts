@@ -202,9 +202,10 @@ export class SharedAnswer {
   }
 
   async #read(position: number): Promise<Buffer> {
+    const file = this.#file;
+    // Of a reader that has left.
+    if (file === undefined) throw new Error("the answer is not stored any more");
     try {
-      const file = this.#file;
-      if (file === undefined) throw new Error("its file is closed");
       const buffer = Buffer.allocUnsafe(Math.min(readBytesMax, this.#storedBytes - position));
       const { bytesRead } = await file.read(buffer, 0, buffer.length, position);
       if (bytesRead === 0) throw new Error("its file is shorter than it was");
