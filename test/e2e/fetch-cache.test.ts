@@ -91,7 +91,9 @@ test("what is kept is what git says: packs, shallow and partial ones, rounds of 
       assert.ok(first !== undefined);
       // Those of v0 are not known to be whole.
       const isKept = isPack || version === 2;
-      await waitFor(() => keptFiles() - before === (isKept ? 1 : 0), { what: `v${version}, ${what} to be kept or not` });
+      await waitFor(() => keptFiles() - before === (isKept ? 1 : 0), {
+        what: `v${version}, ${what} to be kept or not`,
+      });
       for (const answer of [...at, await answered(url, request)])
         assert.ok(answer.equals(first), `v${version}, ${what}: the same bytes`);
       const fresh = await freshAnswer(terminal, directory, request);

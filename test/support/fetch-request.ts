@@ -28,7 +28,12 @@ function fetchBody({ version, wants, haves = [], args = [], tags = false, done =
   const had = haves.map((oid) => `have ${oid}`);
   const end = done ? ["done"] : [];
   return version === 0
-    ? Buffer.concat([...lines([...wanted, ...args]), Buffer.from(flush), ...lines([...had, ...end]), Buffer.from(done ? "" : flush)])
+    ? Buffer.concat([
+        ...lines([...wanted, ...args]),
+        Buffer.from(flush),
+        ...lines([...had, ...end]),
+        Buffer.from(done ? "" : flush),
+      ])
     : Buffer.concat([
         pkt("command=fetch"),
         Buffer.from(delim),
