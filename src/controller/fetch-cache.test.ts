@@ -16,6 +16,10 @@ const log = createLogger("test", "silent");
 const never = new AbortController().signal;
 const begun = pktLine("packfile\n");
 
+function of(question: string, turn = 0): { readonly question: string; readonly turn: number } {
+  return { question, turn };
+}
+
 /** An answer as git gives it. */
 function whole(content: string | Buffer): Buffer {
   return Buffer.concat([begun, sideBand(1, content), flushPkt]);
@@ -88,23 +92,23 @@ test("what was answered once is not asked for again, and each key has its own", 
   const { cache, directory } = cacheIn(t);
   const one = said(whole("one"));
   const other = said(whole("other"));
-  await assertAnswer(cache.get("1", one.begin, never), whole("one"));
-  await assertAnswer(cache.get("1", one.begin, never), whole("one"));
-  await assertAnswer(cache.get("2", other.begin, never), whole("other"));
+  await assertAnswer(cache.get(of("1"), one.begin, never), whole("one"));
+  await assertAnswer(cache.get(of("1"), one.begin, never), whole("one"));
+  await assertAnswer(cache.get(of("2"), other.begin, never), whole("other"));
   assert.deepEqual([one.times(), other.times()], [1, 1]);
   assert.deepEqual([readdirSync(directory), filesIn(directory)], [[], 2], "the files have no names");
   cache.clear();
-  await assertAnswer(cache.get("1", one.begin, never), whole("one"));
+  await assertAnswer(cache.get(of("1"), one.begin, never), whole("one"));
   assert.equal(one.times(), 2);
 });
 
 test("those that ask at the same time get one answer, each from its beginning", async (t) => {
   const { cache } = cacheIn(t);
   const upstream = new Upstream();
-  const first = await cache.get("k", upstream.begin, never);
+  const first = await cache.get(of("k"), upstream.begin, never);
   upstream.stream.write(begun);
   assert.deepEqual(await take(first, begun.length), begun);
-  const second = await cache.get("k", upstream.begin, never);
+  const second = await cache.get(of("k"), upstream.begin, never);
   assert.deepEqual(await take(second, begun.length), begun);
   const end = whole("def").subarray(begun.length);
   upstream.stream.end(end);
@@ -116,36 +120,54 @@ test("a large answer is the same from memory and from the file, for those who co
   const { cache } = cacheIn(t, 10_000_000);
   const upstream = new Upstream();
   const answer = whole(Buffer.from(Array.from({ length: 900_000 }, (_value, index) => index % 251)));
-  const readers = [await cache.get("k", upstream.begin, never)];
+  const readers = [await cache.get(of("k"), upstream.begin, never)];
   for (let at = 0; at < answer.length; at += 50_021) {
     upstream.stream.write(answer.subarray(at, at + 50_021));
-    if (readers.length < 8) readers.push(await cache.get("k", upstream.begin, never));
+    if (readers.length < 8) readers.push(await cache.get(of("k"), upstream.begin, never));
     await take(readers[0] ?? assert.fail(), 0);
   }
   upstream.stream.end();
   await Promise.all(readers.map((reader) => assertAnswer(reader, answer)));
-  await assertAnswer(cache.get("k", upstream.begin, never), answer);
+  await assertAnswer(cache.get(of("k"), upstream.begin, never), answer);
   assert.equal(upstream.begun, 1);
+});
+
+test("each turn has an answer of its own, but one that is being made is everybody's", async (t) => {
+  const { cache } = cacheIn(t);
+  const upstream = new Upstream();
+  const readers = [];
+  for (const turn of [0, 1, 2]) readers.push(await cache.get(of("k", turn), upstream.begin, never));
+  upstream.stream.end(whole("first"));
+  await Promise.all(readers.map((reader) => assertAnswer(reader, whole("first"))));
+  assert.equal(upstream.begun, 1);
+  const second = said(whole("second"));
+  for (const [turn, expected] of [
+    [1, "second"],
+    [0, "first"],
+    [1, "second"],
+  ] as const)
+    await assertAnswer(cache.get(of("k", turn), second.begin, never), whole(expected));
+  assert.equal(second.times(), 1);
 });
 
 test("an answer that breaks off does so for all who read it, and is not kept", async (t) => {
   const { cache } = cacheIn(t);
   const upstream = new Upstream();
-  const first = await cache.get("k", upstream.begin, never);
-  const second = await cache.get("k", upstream.begin, never);
+  const first = await cache.get(of("k"), upstream.begin, never);
+  const second = await cache.get(of("k"), upstream.begin, never);
   upstream.stream.write(whole("abc"));
   await take(first, 3);
   upstream.stream.destroy(new Error("the node is gone"));
   await assert.rejects(buffer(first), /the node is gone/);
   await assert.rejects(buffer(second), /the node is gone/);
-  await assertAnswer(cache.get("k", said(whole("again")).begin, never), whole("again"));
+  await assertAnswer(cache.get(of("k"), said(whole("again")).begin, never), whole("again"));
 });
 
 test("an answer that git gave up is passed on, and not kept", async (t) => {
   const { cache } = cacheIn(t);
   const upstream = said(Buffer.concat([begun, sideBand(1, "PACK")]));
   for (let time = 1; time <= 2; time += 1) {
-    await assertAnswer(cache.get("k", upstream.begin, never), Buffer.concat([begun, sideBand(1, "PACK")]));
+    await assertAnswer(cache.get(of("k"), upstream.begin, never), Buffer.concat([begun, sideBand(1, "PACK")]));
     assert.equal(upstream.times(), time);
   }
 });
@@ -155,18 +177,18 @@ test("who cannot be answered is told so, and the next is asked for anew", async 
   const failing: BeginAnswer = async () => {
     throw new Error("no replica");
   };
-  const asked = [cache.get("k", failing, never), cache.get("k", failing, never)];
+  const asked = [cache.get(of("k"), failing, never), cache.get(of("k"), failing, never)];
   for (const one of asked) await assert.rejects(one, /no replica/);
-  await assertAnswer(cache.get("k", said(whole("x")).begin, never), whole("x"));
+  await assertAnswer(cache.get(of("k"), said(whole("x")).begin, never), whole("x"));
 });
 
 test("an answer that must not be kept is given to nobody who asks later", async (t) => {
   const { cache, directory } = cacheIn(t);
   const upstream = new Upstream();
   upstream.kept = false;
-  const first = await cache.get("k", upstream.begin, never);
+  const first = await cache.get(of("k"), upstream.begin, never);
   const mine = upstream.stream;
-  const second = await cache.get("k", upstream.begin, never);
+  const second = await cache.get(of("k"), upstream.begin, never);
   assert.equal(upstream.begun, 2);
   mine.end(whole("one"));
   upstream.stream.end(whole("two"));
@@ -178,9 +200,9 @@ test("a client that leaves ends nobody else's answer; the last one ends it", asy
   const { cache } = cacheIn(t);
   const upstream = new Upstream();
   const leaving = new AbortController();
-  const gone = cache.get("k", upstream.begin, leaving.signal);
-  const second = await cache.get("k", upstream.begin, never);
-  const third = await cache.get("k", upstream.begin, never);
+  const gone = cache.get(of("k"), upstream.begin, leaving.signal);
+  const second = await cache.get(of("k"), upstream.begin, never);
+  const third = await cache.get(of("k"), upstream.begin, never);
   await gone;
   leaving.abort();
   third.destroy();
@@ -190,7 +212,7 @@ test("a client that leaves ends nobody else's answer; the last one ends it", asy
   second.destroy();
   assert.equal(upstream.signal.aborted, true);
   assert.equal(upstream.stream.destroyed, true);
-  await assertAnswer(cache.get("k", said(whole("x")).begin, never), whole("x"));
+  await assertAnswer(cache.get(of("k"), said(whole("x")).begin, never), whole("x"));
 });
 
 test("one that leaves before the answer has begun is told so, and takes nobody with it", async (t) => {
@@ -202,12 +224,12 @@ test("one that leaves before the answer has begun is told so, and takes nobody w
     return { answer: Readable.from([whole("x")]), kept: true };
   };
   const leaving = new AbortController();
-  const [first, second] = [cache.get("k", begin, leaving.signal), cache.get("k", begin, never)];
+  const [first, second] = [cache.get(of("k"), begin, leaving.signal), cache.get(of("k"), begin, never)];
   leaving.abort(new Error("it left"));
   begins.resolve(undefined);
   await assert.rejects(first, /it left/);
   await assertAnswer(second, whole("x"));
-  const alone = cache.get("other", begin, AbortSignal.abort(new Error("it left")));
+  const alone = cache.get(of("other"), begin, AbortSignal.abort(new Error("it left")));
   await assert.rejects(alone, /it left/);
 });
 
@@ -215,8 +237,8 @@ test("a reader that stands still holds up neither the answer nor another reader"
   const { cache } = cacheIn(t, 10_000_000);
   const answer = whole(Buffer.alloc(3_000_000, 1));
   const { begin, times } = said(answer);
-  const still = await cache.get("k", begin, never);
-  await assertAnswer(cache.get("k", begin, never), answer);
+  const still = await cache.get(of("k"), begin, never);
+  await assertAnswer(cache.get(of("k"), begin, never), answer);
   assert.equal(still.readableLength, 0);
   await assertAnswer(still, answer);
   assert.equal(times(), 1);
@@ -225,13 +247,13 @@ test("a reader that stands still holds up neither the answer nor another reader"
 test("one that is too large is passed on in step, whole, is not kept, and not shared the next time", async (t) => {
   const { cache, directory } = cacheIn(t, 400);
   const upstream = new Upstream();
-  const first = await cache.get("k", upstream.begin, never);
-  const second = await cache.get("k", upstream.begin, never);
+  const first = await cache.get(of("k"), upstream.begin, never);
+  const second = await cache.get(of("k"), upstream.begin, never);
   const parts = Array.from({ length: 50 }, (_, index) => Buffer.alloc(30, index));
   for (const part of parts) upstream.stream.write(part);
   const early = await take(first, 90);
   await until("it has outgrown the cache", async () => {
-    const late = await cache.get("k", said(whole("another")).begin, never);
+    const late = await cache.get(of("k"), said(whole("another")).begin, never);
     return (await buffer(late)).equals(whole("another"));
   });
   upstream.stream.end(flushPkt);
@@ -240,7 +262,7 @@ test("one that is too large is passed on in step, whole, is not kept, and not sh
   assert.ok(Buffer.concat([early, one]).equals(expected));
   assert.ok(two.equals(expected));
   assert.equal(filesIn(directory), 0);
-  const again = [await cache.get("k", upstream.begin, never), await cache.get("k", upstream.begin, never)];
+  const again = [await cache.get(of("k"), upstream.begin, never), await cache.get(of("k"), upstream.begin, never)];
   assert.equal(upstream.begun, 3, "each for itself");
   for (const reader of again) reader.destroy();
 });
@@ -248,8 +270,8 @@ test("one that is too large is passed on in step, whole, is not kept, and not sh
 test("in step, a reader that stands still is cut off when others wait for it, and only then", async (t) => {
   const { cache, clock } = cacheIn(t, 400);
   const upstream = new Upstream();
-  const first = await cache.get("k", upstream.begin, never);
-  const still = await cache.get("k", upstream.begin, never);
+  const first = await cache.get(of("k"), upstream.begin, never);
+  const still = await cache.get(of("k"), upstream.begin, never);
   const cutOff = new Promise<Error>((resolve) => still.once("error", resolve));
   const parts = Array.from({ length: 50 }, (_, index) => Buffer.alloc(30, index));
   for (const part of parts) upstream.stream.write(part);
@@ -276,7 +298,7 @@ test("those asked for least recently go when there is no room, unless they are b
   const answers = contents.map((content) => said(whole(content)));
   const ask = async (index: number): Promise<void> => {
     const { begin } = answers[index] ?? assert.fail();
-    await assertAnswer(cache.get(`k${index}`, begin, never), whole(contents[index] ?? ""));
+    await assertAnswer(cache.get(of(`k${index}`), begin, never), whole(contents[index] ?? ""));
   };
   for (const index of [0, 1, 2, 3]) await ask(index);
   await ask(0);
@@ -286,7 +308,7 @@ test("those asked for least recently go when there is no room, unless they are b
   const times = (): number[] => answers.map((answer) => answer.times());
   assert.deepEqual(times(), [1, 2, 1, 1, 1, 0]);
   // Now 2, 3, 4 and 1 are there, and 2 is the one to go.
-  const reading = await cache.get("k2", answers[2]?.begin ?? assert.fail(), never);
+  const reading = await cache.get(of("k2"), answers[2]?.begin ?? assert.fail(), never);
   await ask(3);
   await ask(4);
   await ask(1);
@@ -302,7 +324,7 @@ test("without a place for files every answer goes through, and after a while it 
   const cache = new FetchCache({ directory: missing, bytesMax: 1_000_000, stepMs: 1000, clock, log });
   t.after(() => cache.clear());
   const { begin, times } = said(whole("x"));
-  const ask = () => assertAnswer(cache.get("k", begin, never), whole("x"));
+  const ask = () => assertAnswer(cache.get(of("k"), begin, never), whole("x"));
   await ask();
   mkdirSync(missing);
   await ask();
@@ -327,14 +349,14 @@ test("a full disk keeps nothing, and fails nobody", async (t) => {
   const cache = new FetchCache({ directory: small, bytesMax: 10_000_000, stepMs: 1000, clock, log });
   try {
     const upstream = new Upstream();
-    const readers = [await cache.get("k", upstream.begin, never), await cache.get("k", upstream.begin, never)];
+    const readers = [await cache.get(of("k"), upstream.begin, never), await cache.get(of("k"), upstream.begin, never)];
     const answer = whole(Buffer.alloc(500_000, 5));
     for (let at = 0; at < answer.length; at += 10_000) upstream.stream.write(answer.subarray(at, at + 10_000));
     upstream.stream.end();
     await Promise.all(readers.map((reader) => assertAnswer(reader, answer)));
     const { begin, times } = said(answer);
     for (let time = 1; time <= 2; time += 1) {
-      await assertAnswer(cache.get("k", begin, never), answer);
+      await assertAnswer(cache.get(of("k"), begin, never), answer);
       assert.equal(times(), time);
     }
   } finally {
@@ -347,10 +369,10 @@ test("a full disk keeps nothing, and fails nobody", async (t) => {
 test("what is forgotten while it is made goes on, and is not kept", async (t) => {
   const { cache } = cacheIn(t);
   const upstream = new Upstream();
-  const reader = await cache.get("k", upstream.begin, never);
+  const reader = await cache.get(of("k"), upstream.begin, never);
   cache.clear();
   upstream.stream.end(whole("x"));
   await assertAnswer(reader, whole("x"));
   const next = said(whole("y"));
-  await assertAnswer(cache.get("k", next.begin, never), whole("y"));
+  await assertAnswer(cache.get(of("k"), next.begin, never), whole("y"));
 });

@@ -3,7 +3,9 @@
  * the same time included. Not a cache of refs (ref-snapshot.ts): whether someone may read, and what there is to be
  * read, is looked up before anything is asked of it.
  *
- * A key must have all that can change the answer. What is kept is bounded in bytes and files, goes when it is old (an
+ * A question must have all that can change the answer. git copies what it packed without a look: of bytes that rot it
+ * makes an answer that looks whole and that no client can use. So there is an answer from each replica, given in turn, and
+ * who asks again gets another, as without a cache. What is kept is bounded in bytes and files, goes when it is old (an
  * answer from a disk that rots must not be given for ever), and is not there at all where nothing can be written.
  */
 import { randomBytes } from "node:crypto";
@@ -39,9 +41,11 @@ const largeKeysMax = 10_000;
 
 export class FetchCache {
   readonly #options: FetchCacheOptions;
-  /** Those that may be joined, least recently used first. */
+  /** By question and turn; least recently used first. */
   readonly #answers = new Map<string, SharedAnswer>();
-  /** Keys of answers that are too large. */
+  /** Those of them that are being made, by question. */
+  readonly #making = new Map<string, SharedAnswer>();
+  /** Questions whose answers are too large. */
   readonly #large = new LRUCache<string, true>({ max: largeKeysMax });
   /** Of the files of all answers, also of those that are only read to their end. */
   #bytes = 0;
@@ -51,18 +55,26 @@ export class FetchCache {
     this.#options = options;
   }
 
-  /** The answer to `key`: one that is there or on its way, or a new one. Rejects as `begin` does. */
-  async get(key: string, begin: BeginAnswer, signal: AbortSignal): Promise<Readable> {
+  /**
+   * The answer to a question: the one of this turn that is there, or any that is on its way, or a new one. Rejects as
+   * `begin` does.
+   */
+  async get(
+    { question, turn }: { readonly question: string; readonly turn: number },
+    begin: BeginAnswer,
+    signal: AbortSignal,
+  ): Promise<Readable> {
     signal.throwIfAborted();
+    const key = `${question} ${turn}`;
     const nowMs = this.#options.clock.monotonicMs();
     const known = this.#answers.get(key);
     if (known?.isComplete === true && nowMs - known.begunMs > keptMs) this.#forget(key, known);
-    if (!this.#answers.has(key) && (this.#large.has(key) || nowMs < this.#restUntilMs))
+    const found = this.#answers.get(key) ?? this.#making.get(question);
+    if (found === undefined && (this.#large.has(question) || nowMs < this.#restUntilMs))
       return (await begin(signal)).answer;
-    const answer = this.#answers.get(key) ?? this.#begin(key, begin);
+    const answer = found ?? this.#begin(question, key, begin);
     // The last one is the one that was asked for last.
-    this.#answers.delete(key);
-    this.#answers.set(key, answer);
+    if (this.#answers.delete(key)) this.#answers.set(key, answer);
     const reader = answer.join();
     const leave = (): void => void reader.destroy();
     signal.addEventListener("abort", leave, { once: true });
@@ -79,24 +91,34 @@ export class FetchCache {
 
   /** Forgets what is kept; answers on their way go on. */
   clear(): void {
+    this.#making.clear();
     for (const [key, answer] of this.#answers) this.#forget(key, answer);
   }
 
-  #begin(key: string, begin: BeginAnswer): SharedAnswer {
+  #begin(question: string, key: string, begin: BeginAnswer): SharedAnswer {
     const { clock } = this.#options;
     const answer: SharedAnswer = new SharedAnswer(
       {
         clock,
         open: () => this.#open(),
-        takeRoom: (bytes) => this.#takeRoom(key, answer, bytes),
+        takeRoom: (bytes) => this.#takeRoom(question, answer, bytes),
         giveRoomBack: (bytes) => (this.#bytes -= bytes),
         failed: (error) => this.#rest(error),
-        drop: () => this.#forget(key, answer),
+        drop: () => {
+          this.#made(question, answer);
+          this.#forget(key, answer);
+        },
       },
       this.#options,
     );
-    void answer.run(begin(answer.signal));
+    this.#answers.set(key, answer);
+    this.#making.set(question, answer);
+    void answer.run(begin(answer.signal)).then(() => this.#made(question, answer));
     return answer;
+  }
+
+  #made(question: string, answer: SharedAnswer): void {
+    if (this.#making.get(question) === answer) this.#making.delete(question);
   }
 
   #forget(key: string, answer: SharedAnswer): void {
@@ -105,16 +127,16 @@ export class FetchCache {
   }
 
   /** Whether an answer may grow so much. Others that nobody reads and nobody has asked for lately go for it. */
-  #takeRoom(key: string, answer: SharedAnswer, bytes: number): boolean {
+  #takeRoom(question: string, answer: SharedAnswer, bytes: number): boolean {
     const { bytesMax } = this.#options;
     if (answer.storedBytes + bytes > bytesMax * (answer.readers > 1 ? 1 : shareMax)) {
-      this.#large.set(key, true);
+      this.#large.set(question, true);
       return false;
     }
     const isFull = (): boolean => this.#bytes + bytes > bytesMax || this.#answers.size > answersMax;
-    for (const [otherKey, other] of this.#answers) {
+    for (const [key, other] of this.#answers) {
       if (!isFull()) break;
-      if (other.isComplete && other.readers === 0) this.#forget(otherKey, other);
+      if (other.isComplete && other.readers === 0) this.#forget(key, other);
     }
     if (isFull()) return false;
     this.#bytes += bytes;

@@ -19,7 +19,9 @@ import { UploadPack, type UploadPackRequest } from "./upload-pack.ts";
 
 const log = createLogger("test", "silent");
 const other = { id: "01900000-0000-7000-8000-000000000002" };
-const replicas = ["a", "b", "c"].map((node) => replica(node, "READY"));
+const first = replica("a", "READY");
+const replicas = [first];
+const nodes = ["a", "b", "c"].map((id) => clusterNode(id));
 const want = (letter: string): Buffer => pktLine(`want ${letter.repeat(40)}\n`);
 
 function body(...args: readonly Buffer[]): Buffer {
@@ -34,12 +36,12 @@ function reads(t: TestContext, cached = true) {
   const cache = cached ? new FetchCache({ directory, bytesMax: 1_000_000, stepMs: 1000, clock, log }) : undefined;
   t.after(() => cache?.clear());
   /** Of the nodes' refs. */
-  const node = { generation: 0, answers: 0, answer: (): Buffer => packOf(`${node.answers}`) };
-  const uploadPack: NodeClient["uploadPack"] = async () => {
+  const node = { generation: 0, answers: 0, asked: [] as string[], answer: (): Buffer => packOf(`${node.answers}`) };
+  const uploadPack: NodeClient["uploadPack"] = async (url) => {
     node.answers += 1;
+    node.asked.push(url);
     return { body: Readable.from([node.answer()]), generation: node.generation };
   };
-  const nodes = replicas.map(({ nodeId }) => clusterNode(nodeId));
   const reader = new UploadPack({
     store: { requestVerification: async () => {} } as unknown as Store,
     nodeClient: { uploadPack } as unknown as NodeClient,
@@ -68,7 +70,8 @@ function reads(t: TestContext, cached = true) {
       repository: { repository: repository(changes), replicas: request.replicas ?? replicas },
     });
     const bytes = Buffer.isBuffer(answer) ? answer : await buffer(answer);
-    return /\u0001(.+)0000$/s.exec(bytes.toString("latin1"))?.[1] ?? bytes.toString("latin1");
+    const text = bytes.toString("latin1");
+    return text.endsWith("0000") ? text.slice(text.indexOf("\u0001") + 1, -4) : text;
   };
   return { ask, node, clock };
 }
@@ -88,17 +91,15 @@ test("without a cache each is answered anew", async (t) => {
   assert.deepEqual([await ask(), await ask()], ["1", "2"]);
 });
 
-const [first, ...rest] = replicas;
-assert.ok(first !== undefined);
 type Ask = Parameters<ReturnType<typeof reads>["ask"]>;
 const differences: readonly [what: string, ...ask: Ask][] = [
   ["another repository, perhaps of the same name", other],
   ["the repository after a push", { generation: 1 }],
   ["another protocol", {}, { gitProtocol: "version=1" }],
   ["another want", {}, { body: body(want("2")) }],
-  ["a replica less", {}, { replicas: rest }],
-  ["a replica that is known to be damaged", {}, { replicas: [{ ...first, reason: "damaged: x" }, ...rest] }],
-  ["a replica that was filled anew", {}, { replicas: [{ ...first, copyNumber: 1 }, ...rest] }],
+  ["a replica more", {}, { replicas: [first, replica("b", "READY")] }],
+  ["a replica that is known to be damaged", {}, { replicas: [{ ...first, reason: "damaged: x" }] }],
+  ["a replica that was filled anew", {}, { replicas: [{ ...first, copyNumber: 1 }] }],
 ];
 for (const [what, changes, request] of differences) {
   test(`${what} gets an answer of its own`, async (t) => {
@@ -108,6 +109,18 @@ for (const [what, changes, request] of differences) {
     assert.deepEqual([await ask(), await ask(changes, request)], ["1", "2"], "and each is kept");
   });
 }
+
+test("who asks again gets the answer of another replica, until each has given one", async (t) => {
+  const { ask, node } = reads(t);
+  const request = { replicas: nodes.map(({ id }) => replica(id, "READY")) };
+  const answers = [];
+  for (let time = 1; time <= 7; time += 1) answers.push(await ask({}, request));
+  assert.deepEqual(answers, ["1", "2", "3", "1", "2", "3", "1"]);
+  assert.deepEqual(
+    node.asked,
+    nodes.map(({ url }) => url),
+  );
+});
 
 test("what a replica says whose refs lag is not kept", async (t) => {
   const { ask, node } = reads(t);

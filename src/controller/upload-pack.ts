@@ -119,12 +119,13 @@ export class UploadPack {
   async #fetch(request: UploadPackRequest): Promise<Readable> {
     const { cache } = this.#deps;
     const release = await this.#turns.enter(request.repository.repository.id, request.signal);
-    const begin = (signal: AbortSignal): Promise<BegunAnswer> => this.#fetchFromAny({ ...request, signal });
+    const turn = this.#turn++;
+    const begin = (signal: AbortSignal): Promise<BegunAnswer> => this.#fetchFromAny({ ...request, signal }, turn);
     try {
       const answer =
         cache === undefined
           ? (await begin(request.signal)).answer
-          : await cache.get(answerKey(request), begin, request.signal);
+          : await cache.get(questionOf(request, turn), begin, request.signal);
       answer.once("close", release);
       return answer;
     } catch (error) {
@@ -134,10 +135,10 @@ export class UploadPack {
   }
 
   /** From a replica, and from the next if that one fails before its first byte. Throws "no-ready-replica" or "busy". */
-  async #fetchFromAny(request: UploadPackRequest): Promise<BegunAnswer> {
+  async #fetchFromAny(request: UploadPackRequest, turn: number): Promise<BegunAnswer> {
     const { membership } = this.#deps;
     const { repository, replicas } = request.repository;
-    const route = routeRead(replicas, membership.nodes(), this.#turn++);
+    const route = routeRead(replicas, membership.nodes(), turn);
     let busy = 0;
     let reason = route.reason;
     let refusal: ObjectsRefused | undefined;
@@ -255,13 +256,17 @@ class ObjectsRefused extends Error {
 /**
  * Has all that can change what is answered. Objects that are there stay, but what a replica may add to them or leave out
  * (tags, common commits) changes with pushes; and what was read from a copy is not given any more once it is known to
- * be damaged.
+ * be damaged. The READY replicas take turns.
  */
-function answerKey({ repository: { repository, replicas }, gitProtocol, body }: UploadPackRequest): string {
+function questionOf(
+  { repository: { repository, replicas }, gitProtocol, body }: UploadPackRequest,
+  turn: number,
+): { readonly question: string; readonly turn: number } {
   const ready = replicas.filter(({ state }) => state === "READY");
   const copies = ready.map(({ nodeId, copyNumber, reason }) => [nodeId, copyNumber, reason]);
   const about = [repository.id, repository.generation, copies, parseGitProtocol(gitProtocol)];
-  return createHash("sha256").update(JSON.stringify(about)).update(body).digest("base64");
+  const question = createHash("sha256").update(JSON.stringify(about)).update(body).digest("base64");
+  return { question, turn: turn % Math.max(1, ready.length) };
 }
 
 /** A fatal error as git clients of protocol v2 show it: "remote error: ...". */

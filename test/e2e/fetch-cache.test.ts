@@ -19,7 +19,6 @@ const cluster = await startServers({
   env: {
     GITMESH_FETCH_CACHE_DIRECTORY: files.path,
     GITMESH_REPAIR_INTERVAL_MS: "300",
-    GITMESH_NODE_TIMEOUT_MS: "1500",
   },
 });
 after(async () => {
@@ -29,15 +28,18 @@ after(async () => {
 afterEach(() => cluster.heal());
 
 /** Of one more repository with a history and an unrelated branch; `source.git` in the terminal has the same. */
-async function history(name: string, salt = ""): Promise<{ terminal: Terminal; url: string; tips: string[] }> {
-  const url = await cluster.create(name);
+async function history(
+  name: string,
+  { salt = "", replicas = 1 }: { readonly salt?: string; readonly replicas?: number } = {},
+): Promise<{ terminal: Terminal; url: string; tips: string[] }> {
+  const url = await cluster.create(name, { replicas });
   const terminal = cluster.terminal();
   await makeHistory(terminal, "source.git", { commits: 60, branches: 4, tags: 3, salt });
   await makeHistory(terminal, "other.git", { commits: 5, salt: `other ${salt}` });
   await terminal.ok(
     "cd source.git && git fetch -q ../other.git master:refs/heads/other && git push -q --mirror $GIT/" + name + ".git",
   );
-  await cluster.waitReady(name);
+  await cluster.waitReady(name, replicas);
   return {
     terminal,
     url,
@@ -80,7 +82,7 @@ test("what is kept is what git says: packs, shallow and partial ones, rounds of 
     ["a round without a common commit", { wants, haves: [unknown], done: false }, false],
     ["a round with one, not yet enough", { wants, haves: [unknown, orphan], done: false }, false],
   ];
-  const directory = (await cluster.replicaDirectories("kinds")).get("node-2");
+  const [directory] = (await cluster.replicaDirectories("kinds")).values();
   assert.ok(directory !== undefined);
   for (const version of [0, 2] as const) {
     for (const [what, kind, isPack] of kinds) {
@@ -126,13 +128,13 @@ test("with all nodes dead what is kept is still given, and no file is left of it
 });
 
 test("a repository's answers follow its new name, and are nobody else's: not of the next one with its name", async () => {
-  const { url, tips } = await history("place", "first");
+  const { url, tips } = await history("place", { salt: "first" });
   const request: FetchRequest = { version: 2, wants: [...new Set(tips)] };
   const first = await answered(url, request);
   assert.equal((await cluster.api("PATCH", "/api/repos/place", { name: "moved" })).status, 200);
   assert.equal((await postFetch(url, request)).status, 404);
   assert.ok((await answered(cluster.repo("moved"), request)).equals(first));
-  const { tips: others } = await history("place", "second");
+  const { tips: others } = await history("place", { salt: "second" });
   assert.match((await answered(url, request)).toString(), /ERR upload-pack: not our ref/);
   packIn(await answered(url, { ...request, wants: [...new Set(others)] }));
   assert.equal((await cluster.api("DELETE", "/api/repos/moved")).status, 204);
@@ -141,43 +143,81 @@ test("a repository's answers follow its new name, and are nobody else's: not of 
   assert.match((await answered(cluster.repo("moved"), request)).toString(), /ERR upload-pack: not our ref/);
 });
 
-test("what git gave up in the middle is not kept", async () => {
-  const url = await cluster.create("rotten", { replicas: 1 });
+/** A repository of some large files, its one commit, and where a node has it. */
+async function largeFiles(
+  name: string,
+  replicas: number,
+): Promise<{ terminal: Terminal; url: string; request: FetchRequest; directory: string }> {
+  const url = await cluster.create(name, { replicas });
   const terminal = cluster.terminal();
   await terminal.ok("git init -q work");
-  for (const name of ["a", "b", "c", "d"]) writeRandomFile(terminal.in("work"), name, 400_000);
-  await terminal.ok("cd work && git add . && git commit -q -m large && git push -q $GIT/rotten.git master");
+  for (const file of ["a", "b", "c", "d"]) writeRandomFile(terminal.in("work"), file, 400_000);
+  await terminal.ok(`cd work && git add . && git commit -q -m large && git push -q ${url} master`);
+  await cluster.waitReady(name, replicas);
   const request: FetchRequest = { version: 2, wants: [await terminal.ok("git -C work rev-parse master")] };
-  const [directory] = (await cluster.replicaDirectories("rotten")).values();
-  const packs = join(directory ?? "", "objects", "pack");
-  const pack = join(packs, readdirSync(packs).find((name) => name.endsWith(".pack")) ?? "");
-  const sound = readFileSync(pack);
-  const replaced = (bytes: Buffer): void => {
-    rmSync(pack);
-    writeFileSync(pack, bytes);
-  };
+  const [directory] = (await cluster.replicaDirectories(name)).values();
+  assert.ok(directory !== undefined);
+  return { terminal, url, request, directory };
+}
+
+/** Replaces some bytes of the file; gives what undoes it. */
+function rot(file: string, at: (bytes: Buffer) => number): () => void {
+  const sound = readFileSync(file);
   const rotten = Buffer.from(sound);
-  rotten.fill(0xff, rotten.length >> 1, (rotten.length >> 1) + 100);
-  replaced(rotten);
+  rotten.fill(0xff, at(sound), at(sound) + 100);
+  const write = (bytes: Buffer): void => {
+    rmSync(file);
+    writeFileSync(file, bytes);
+  };
+  write(rotten);
+  return () => write(sound);
+}
+
+test("what git gave up in the middle is not kept", async () => {
+  const { terminal, url, request, directory } = await largeFiles("given-up", 1);
+  const blob = await terminal.ok("git -C work rev-parse master:d");
+  // Loose, and read when it is its turn to be sent.
+  await terminal.ok(`
+    cd '${directory}' && mv objects/pack/*.pack ../given-up.pack && rm -f objects/pack/*
+    git unpack-objects -q < ../given-up.pack && rm ../given-up.pack && git config pack.window 0
+  `);
+  const mend = rot(join(directory, "objects", blob.slice(0, 2), blob.slice(2)), (bytes) => bytes.length - 1000);
   for (let time = 1; time <= 2; time += 1) {
     const { answer } = await postFetch(url, request);
     assert.throws(() => packIn(answer));
     assert.ok(answer.length > 400_000, `given up at ${answer.length}`);
   }
-  replaced(sound);
-  // The damage has been noticed meanwhile; the only copy stays in service.
-  const answer = await answered(url, request);
+  mend();
   assert.equal(
-    await objectsIn(terminal, packIn(answer)),
+    await objectsIn(terminal, packIn(await answered(url, request))),
     await terminal.ok(
       "git -C work cat-file --batch-all-objects --batch-check='%(objectname) %(objecttype) %(objectsize)'",
     ),
   );
 });
 
+test("rot that git copies without a look: who asks again gets the answer of another replica", async () => {
+  const { terminal, url, request, directory } = await largeFiles("copied", 3);
+  const packs = join(directory, "objects", "pack");
+  const pack = readdirSync(packs).find((name) => name.endsWith(".pack"));
+  rot(join(packs, pack ?? ""), (bytes) => bytes.length >> 1);
+  for (let round = 1; round <= 2; round += 1) {
+    let sound = 0;
+    for (let turn = 0; turn < 3; turn += 1) {
+      const answer = await answered(url, request);
+      const { code } = await terminal.run(
+        "rm -rf unpacked.git && git init -q --bare unpacked.git && git -C unpacked.git index-pack --stdin",
+        { input: packIn(answer) },
+      );
+      if (code === 0) sound += 1;
+    }
+    assert.ok(sound >= 2, `${sound} of 3 were sound`);
+  }
+});
+
 test("under pushes, deletes, renames and repacks every answer has exactly the objects that were asked for", async () => {
   const rounds = 12;
-  const { terminal } = await history("busy/0");
+  const { terminal } = await history("busy/0", { replicas: 3 });
   const { id } = await cluster.show("busy/0");
   const work = terminal.in("source.git");
   await work.ok("git worktree add -q ../work master");
