@@ -132,6 +132,17 @@ export const controllerSettingsSchema = z.object({
   fetchRequestsBytesMax: bytes
     .default(512 * 1024 ** 2)
     .describe("Memory for the requests of all fetches together; further ones are refused as busy"),
+  fetchCacheBytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(1024 ** 3)
+    .describe("Disk space for answers to fetches, which are kept for some minutes and given again; 0: none are"),
+  fetchCacheDirectory: z
+    .string()
+    .min(1)
+    .default("/var/tmp")
+    .describe("Directory for answers to fetches that are kept, in files without a name; not one in memory"),
   pushesMax: count.default(128).describe("Most pushes at a time; further ones wait"),
   pushQueueMax: count.default(1024).describe("Most pushes that wait; further ones are refused as busy"),
   fetchesMax: count.default(512).describe("Most fetches and clones at a time; further ones wait"),

@@ -16,6 +16,7 @@ import {
   catchUpResultSchema,
   commitsResponseSchema,
   nodePaths,
+  refsGenerationHeader,
   replicaListSchema,
   replicaInspectionSchema,
   replicaStatusSchema,
@@ -255,7 +256,7 @@ export class HttpNodeClient {
     nodeUrl: string,
     repositoryId: string,
     request: { readonly gitProtocol: string | undefined; readonly body: Buffer; readonly signal: AbortSignal },
-  ): Promise<{ readonly body: Readable }> {
+  ): Promise<{ readonly body: Readable; readonly generation: number }> {
     const answer = await this.#request({
       method: "POST",
       nodeUrl,
@@ -269,7 +270,7 @@ export class HttpNodeClient {
       // git counts objects before the first byte of its answer: longer than an idle body may be.
       headersTimeoutMs: Math.max(this.#idleMs, 120_000),
     });
-    return { body: answer.body };
+    return { body: answer.body, generation: Number(answer.headers[refsGenerationHeader] ?? -1) };
   }
 
   async #json(

@@ -11,6 +11,7 @@ import { Cached } from "./cached.ts";
 import { clusterRoutes } from "./cluster-route.ts";
 import { Copies } from "./copies.ts";
 import { EventStream } from "./event-stream.ts";
+import { FetchCache } from "./fetch-cache.ts";
 import { gitHttpRoutes } from "./git-http-route.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { KnownRepositories } from "./known-repositories.ts";
@@ -61,7 +62,10 @@ export async function startController(
     timeoutMs: settings.storeTimeoutMs,
     resolveMs: settings.commitResolveMs,
     // It may be another one, or restored from a backup.
-    onRecovery: () => snapshots.clear(),
+    onRecovery: () => {
+      snapshots.clear();
+      cache?.clear();
+    },
   });
   const nodeClient = new HttpNodeClient({
     secret: settings.secret,
@@ -69,9 +73,11 @@ export async function startController(
     idleMs: settings.nodeIdleMs,
     clock,
   });
+  const cache = fetchCacheOf(settings, clock, log);
   const stopping = new AbortController();
   const closeBase = async (): Promise<void> => {
     stopping.abort();
+    cache?.clear();
     await nodeClient.close();
     await store.close();
   };
@@ -85,7 +91,7 @@ export async function startController(
   const shared = { store, nodeClient, membership, metrics, settings, clock, log };
   const applier = new ReplicaApplier({ ...shared, applyMs: settings.applyMs });
   const budget = new ByteBudget(settings.fetchRequestsBytesMax);
-  const uploadPack = new UploadPack({ ...shared, snapshots, agent });
+  const uploadPack = new UploadPack({ ...shared, snapshots, agent, cache });
   const receivePack = new ReceivePack({ ...shared, applier });
   const creation = new RepositoryCreation(shared);
   const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });
@@ -167,4 +173,11 @@ export async function startController(
       log.info("controller stopped");
     },
   };
+}
+
+function fetchCacheOf(settings: ControllerSettings, clock: Clock, log: Logger): FetchCache | undefined {
+  const { fetchCacheBytes: bytesMax, fetchCacheDirectory: directory, requestIdleMs } = settings;
+  if (bytesMax === 0) return undefined;
+  // Who waits for others must not be taken for idle.
+  return new FetchCache({ directory, bytesMax, stepMs: requestIdleMs / 3, clock, log });
 }

@@ -3,6 +3,7 @@
  *
  * Objects are found by id, so that it does not matter whether that replica's own refs are as new as the snapshot.
  */
+import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { GitmeshError, messageOf } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
@@ -14,15 +15,19 @@ import { lsRefsResponse, parseV2Request } from "../protocol/ls-refs.ts";
 import { flushPkt, pktLine, PktReader } from "../protocol/pkt-line.ts";
 import type { Repository, RepositoryWithReplicas, Store } from "../store/store.ts";
 import { readBeginning } from "./fetch-beginning.ts";
+import type { FetchCache } from "./fetch-cache.ts";
 import type { Membership } from "./membership.ts";
 import type { Metrics } from "./metrics.ts";
 import type { NodeClient } from "./node-client.ts";
 import { NodeCallError } from "./node-call-error.ts";
 import type { RefSnapshots } from "./ref-snapshot.ts";
 import { routeRead, type ReadTarget } from "./router.ts";
+import type { BegunAnswer } from "./shared-answer.ts";
 
 /** Arguments of ls-refs whose answer is kept, in characters. */
 const sharedArgsMax = 1000;
+/** Arguments of a fetch that name refs, which a replica resolves by its own HEAD and refs. */
+const refArgs = ["deepen-not ", "sparse:oid="];
 
 export interface UploadPackDependencies {
   readonly store: Store;
@@ -35,6 +40,8 @@ export interface UploadPackDependencies {
   readonly log: Logger;
   /** As clients see it, "gitmesh/0.1.0". */
   readonly agent: string;
+  /** Undefined: every fetch is answered anew. */
+  readonly cache: FetchCache | undefined;
 }
 
 export interface UploadPackRequest {
@@ -110,11 +117,17 @@ export class UploadPack {
     }
   }
 
-  /** When it is its turn, which it holds until the answer ends. */
+  /** When it is its turn, which it holds until the answer ends. From the cache too: a slow client holds memory. */
   async #fetch(request: UploadPackRequest): Promise<Readable> {
+    const { cache } = this.#deps;
     const release = await this.#turns.enter(request.repository.repository.id, request.signal);
+    const turn = this.#turn++;
+    const begin = (signal: AbortSignal): Promise<BegunAnswer> => this.#fetchFromAny({ ...request, signal }, turn);
     try {
-      const answer = await this.#fetchFromAny(request);
+      const answer =
+        cache === undefined
+          ? (await begin(request.signal)).answer
+          : await cache.get(questionOf(request, turn), begin, request.signal);
       answer.once("close", release);
       return answer;
     } catch (error) {
@@ -124,19 +137,21 @@ export class UploadPack {
   }
 
   /** From a replica, and from the next if that one fails before its first byte. Throws "no-ready-replica" or "busy". */
-  async #fetchFromAny(request: UploadPackRequest): Promise<Readable> {
+  async #fetchFromAny(request: UploadPackRequest, turn: number): Promise<BegunAnswer> {
     const { membership } = this.#deps;
     const { repository, replicas } = request.repository;
-    const route = routeRead(replicas, membership.nodes(), this.#turn++);
+    const route = routeRead(replicas, membership.nodes(), turn);
     let busy = 0;
     let reason = route.reason;
     let refusal: ObjectsRefused | undefined;
     const refusedBy: string[] = [];
     for (const target of route.candidates) {
       try {
-        const answer = await this.#fetchFrom(target, request);
+        const { answer, generation } = await this.#fetchFrom(target, request);
         await this.#suspect(repository, refusedBy);
-        return answer;
+        // What a replica adds or leaves out by refs that lag for a moment must not be given for longer.
+        const kept = generation >= repository.generation && !refArgs.some((arg) => request.body.includes(arg));
+        return { answer, kept };
       } catch (error) {
         if (request.signal.aborted) throw error;
         if (error instanceof ObjectsRefused) {
@@ -149,14 +164,18 @@ export class UploadPack {
         await this.#judgeFailure(target, repository, error);
       }
     }
-    if (refusal !== undefined) return Readable.from([refusal.answer]);
+    if (refusal !== undefined) return { answer: Readable.from([refusal.answer]), kept: false };
     if (busy > 0 && busy === route.candidates.length) {
       throw new GitmeshError("busy", "the cluster has as much work as it may take; try again shortly");
     }
     throw new GitmeshError("no-ready-replica", `no replica of ${repository.name} could answer: ${reason}`);
   }
 
-  async #fetchFrom(target: ReadTarget, request: UploadPackRequest): Promise<Readable> {
+  /** With the generation that the replica's refs had at least. */
+  async #fetchFrom(
+    target: ReadTarget,
+    request: UploadPackRequest,
+  ): Promise<{ readonly answer: Readable; readonly generation: number }> {
     const { nodeClient, membership } = this.#deps;
     const { gitProtocol, body, signal } = request;
     const { repository } = request.repository;
@@ -187,9 +206,10 @@ export class UploadPack {
       begun = true;
       membership.reportSuccess(target.nodeId);
       this.#deps.metrics.served(target.nodeId);
-      if (answer.body.readableEnded) return Readable.from([bytes]);
+      const { generation } = answer;
+      if (answer.body.readableEnded) return { answer: Readable.from([bytes]), generation };
       if (bytes.length > 0) answer.body.unshift(bytes);
-      return answer.body;
+      return { answer: answer.body, generation };
     } catch (error) {
       release();
       throw error;
@@ -234,6 +254,22 @@ class ObjectsRefused extends Error {
     super("it does not have what is wanted");
     this.answer = answer;
   }
+}
+
+/**
+ * Has all that can change what is answered. Objects that are there stay, but what a replica may add to them or leave out
+ * (tags, common commits) changes with pushes; and what was read from a copy is not given any more once it is known to
+ * be damaged. The READY replicas take turns.
+ */
+function questionOf(
+  { repository: { repository, replicas }, gitProtocol, body }: UploadPackRequest,
+  turn: number,
+): { readonly question: string; readonly turn: number } {
+  const ready = replicas.filter(({ state }) => state === "READY");
+  const copies = ready.map(({ nodeId, copyNumber, reason }) => [nodeId, copyNumber, reason]);
+  const about = [repository.id, repository.generation, copies, parseGitProtocol(gitProtocol)];
+  const question = createHash("sha256").update(JSON.stringify(about)).update(body).digest("base64");
+  return { question, turn: turn % Math.max(1, ready.length) };
 }
 
 /** A fatal error as git clients of protocol v2 show it: "remote error: ...". */

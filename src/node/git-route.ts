@@ -7,7 +7,7 @@ import { z } from "zod";
 import { GitmeshError } from "../base/errors.ts";
 import type { FairLimiter } from "../base/fair-limiter.ts";
 import { rawBody, rawBodyRoutes } from "../base/http.ts";
-import { nodePaths, repositoryIdSchema } from "../protocol/node-api.ts";
+import { nodePaths, refsGenerationHeader, repositoryIdSchema } from "../protocol/node-api.ts";
 import type { UploadPack } from "./upload-pack.ts";
 
 export interface GitRouteDependencies {
@@ -46,8 +46,10 @@ async function serve(
 ): Promise<void> {
   const { signal, closed } = abortOf(reply);
   await limiter.run(id, signal, async () => {
+    // Before git looks at them.
+    const generation = await uploadPack.generation(id);
     const answer = await uploadPack.serve(id, protocolOf(request), decoded(request), signal);
-    void uncached(reply).type("application/x-git-upload-pack-result");
+    void uncached(reply).type("application/x-git-upload-pack-result").header(refsGenerationHeader, generation);
     void reply.send(answer);
     await closed;
   });

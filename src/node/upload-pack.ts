@@ -19,6 +19,11 @@ export class UploadPack {
     this.#deps = deps;
   }
 
+  /** Of the replica's refs; they may be newer. */
+  async generation(id: string): Promise<number> {
+    return (await this.#deps.repositories.record(id)).generation;
+  }
+
   /** The advertisement, for git itself on another node. */
   async advertise(id: string, gitProtocol: string | undefined, signal: AbortSignal): Promise<Buffer> {
     const directory = await this.#deps.repositories.open(id);

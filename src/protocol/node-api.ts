@@ -48,6 +48,9 @@ export const nodePaths = {
   git: (id: string) => `/node/v1/replicas/${id}/git`,
 } as const;
 
+/** Of git's answers to fetches: the refs of the replica were at least at this generation. */
+export const refsGenerationHeader = "gitmesh-refs-generation";
+
 /** Paths on a controller, for repository servers. */
 export const clusterPaths = {
   /** POST registerRequest: 200 registerResponse; 409 node-conflict. */

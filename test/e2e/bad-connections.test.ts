@@ -191,7 +191,7 @@ test("git that is killed during a push and during a clone", async () => {
     await waitForQuarantine(cluster, "node-1");
     push.kill();
     await push.outcome;
-    const clone = work.start(`git clone -q $GIT/target.git ../killed-${round}`);
+    const clone = work.start(`git clone -q --depth ${100 + round} $GIT/target.git ../killed-${round}`);
     await waitFor(() => cluster.gitProcesses().some((command) => command.includes("upload-pack")), {
       what: "the clone to begin",
     });

@@ -1,11 +1,12 @@
-/** Everything that a person fetches. */
+/** Everything that a person fetches. git-fetch-uncached.test.ts and git-fetch-small-cache.test.ts do it all once more. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startCluster } from "../support/cluster.ts";
 import { makeHistory } from "../support/git.ts";
 import { assertReplicas } from "../support/replicas.ts";
 
-const cluster = await startCluster();
+const cacheBytes = process.env["GITMESH_FETCH_CACHE_BYTES"];
+const cluster = await startCluster(cacheBytes === undefined ? {} : { env: { GITMESH_FETCH_CACHE_BYTES: cacheBytes } });
 after(() => cluster.stop());
 
 const versions = [0, 1, 2];

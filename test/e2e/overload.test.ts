@@ -90,6 +90,8 @@ test("ten times the capacity of pushes and clones at once", { timeout: 600_000 }
       GITMESH_PUSH_QUEUE_MAX: "1",
       GITMESH_FETCHES_MAX: String(capacity - 1),
       GITMESH_FETCH_QUEUE_MAX: "1",
+      // Each clone is as much work as the first.
+      GITMESH_FETCH_CACHE_BYTES: "0",
       GITMESH_GIT_PROCESSES_MAX: String(gitProcessesMax),
     },
   });

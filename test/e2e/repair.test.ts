@@ -12,6 +12,8 @@ const settings = {
   GITMESH_NODE_TIMEOUT_MS: "1500",
   GITMESH_REPAIR_GRACE_MS: "4000",
   GITMESH_REPAIR_INTERVAL_MS: "300",
+  // Each read comes from a disk.
+  GITMESH_FETCH_CACHE_BYTES: "0",
 };
 const cluster = await startServers({ env: settings });
 after(() => cluster.stop());

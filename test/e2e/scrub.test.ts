@@ -10,7 +10,8 @@ import { assertReplicas } from "../support/replicas.ts";
 import type { RepositoryView } from "../support/api.ts";
 import { waitFor } from "../support/wait.ts";
 
-const cluster = await startServers({ env: { GITMESH_REPAIR_INTERVAL_MS: "200" } });
+// Each read comes from a disk.
+const cluster = await startServers({ env: { GITMESH_REPAIR_INTERVAL_MS: "200", GITMESH_FETCH_CACHE_BYTES: "0" } });
 after(() => cluster.stop());
 
 async function history(name: string, body?: Readonly<Record<string, unknown>>): Promise<string[]> {

@@ -103,7 +103,7 @@ export class SimulatedController {
     const metrics = new Metrics({ store, clock, log, id: process.name });
     const shared = { store, nodeClient, membership, metrics, settings, clock, log };
     const applier = new ReplicaApplier({ ...shared, applyMs: settings.applyMs });
-    this.#uploadPack = new UploadPack({ ...shared, snapshots, agent: "gitmesh/simulated" });
+    this.#uploadPack = new UploadPack({ ...shared, snapshots, agent: "gitmesh/simulated", cache: undefined });
     this.#receivePack = new ReceivePack({ ...shared, applier });
     this.#creation = new RepositoryCreation(shared);
     const orphans = new Orphans({ ...shared, intervalMs: 10 * repairIntervalMs });

@@ -88,7 +88,7 @@ export function simulatedNodeClient({ process, network, idleMs, nodeAt }: NodeCl
           throw error;
         }
       });
-      return { body: Readable.from([answer]) };
+      return { body: Readable.from([answer]), generation: -1 };
     },
   };
 }
