@@ -197,7 +197,8 @@ export const consoleSettingsSchema = z.object({
   hosts: hostList
     .default([])
     .describe(
-      "Names that browsers reach the console by, separated by commas; addresses, names without a dot and the machine's own are taken anyway",
+      "Names that browsers reach the console by, separated by commas; addresses, names without a dot and the " +
+        "machine's own are taken anyway",
     ),
 });
 export type ConsoleSettings = z.infer<typeof consoleSettingsSchema>;

@@ -351,8 +351,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "what a node missed of a change is never found",
     file: "src/controller/server.ts",
-    find: "scrub, copies, inventory, orphans]",
-    replace: "scrub, copies, orphans]",
+    find: "scrub, copies, inventory, orphans,",
+    replace: "scrub, copies, orphans,",
     test: "test/e2e/crash-points-repositories.test.ts",
   },
   {
