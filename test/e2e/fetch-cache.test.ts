@@ -216,7 +216,7 @@ test("rot that git copies without a look: who asks again gets the answer of anot
 });
 
 test("under pushes, deletes, renames and repacks every answer has exactly the objects that were asked for", async () => {
-  const rounds = 12;
+  const rounds = 6;
   const { terminal } = await history("busy/0", { replicas: 3 });
   const { id } = await cluster.show("busy/0");
   const work = terminal.in("source.git");
@@ -228,19 +228,19 @@ test("under pushes, deletes, renames and repacks every answer has exactly the ob
   async function write(): Promise<void> {
     const tree = terminal.in("work");
     for (let round = 1; round <= rounds; round += 1) {
-      const gone = round > 3 ? `:refs/heads/r/${round - 3}` : "";
+      const gone = round > 2 ? `:refs/heads/r/${round - 2}` : "";
       await tree.ok(`
         seq 1 ${round * 50} > round && git add round && git commit -q -m ${round}
         git branch r/${round}
         git push -q $GIT/${name}.git master r/${round} ${gone}
       `);
-      if (round % 3 === 0) {
+      if (round % 2 === 0) {
         const next = `busy/${round}`;
         assert.equal((await cluster.api("PATCH", `/api/repos/${name}`, { name: next })).status, 200);
         name = next;
       }
-      if (round % 2 === 0) {
-        const node = cluster.nodeNames()[(round / 2) % 3] ?? "";
+      if (round % 2 === 1) {
+        const node = cluster.nodeNames()[round % 3] ?? "";
         await terminal.ok(`git -C '${cluster.replicaDirectory(node, { id })}' repack -q -A -d -f`);
       }
     }
@@ -292,16 +292,15 @@ test("under pushes, deletes, renames and repacks every answer has exactly the ob
   await Promise.all([
     write().finally(() => (over = true)),
     read(cluster.terminal(), 2, "all"),
-    read(cluster.terminal(), 0, "all"),
-    read(cluster.terminal(), 2, 1),
+    read(cluster.terminal(), 0, 1),
     comeAndGo(cluster.terminal()),
   ]);
-  assert.ok(compared >= 10, `only ${compared} answers were compared`);
+  assert.ok(compared >= 4, `only ${compared} answers were compared`);
   const refs = await refsOfRemote(terminal, cluster.repo(name));
   assert.equal(
     refs,
     await terminal.ok(
-      "git -C source.git for-each-ref --format='%(objectname) %(refname)' | grep -v -E 'r/[1-9]$' | LC_ALL=C sort -k2",
+      "git -C source.git for-each-ref --format='%(objectname) %(refname)' | grep -v -E 'r/[1-4]$' | LC_ALL=C sort -k2",
     ),
   );
   await assertReplicas(cluster, name);
