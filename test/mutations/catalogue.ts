@@ -115,8 +115,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "an answer that broke off looks whole",
     file: "src/controller/shared-answer.ts",
-    find: 'this.#state = "failed";',
-    replace: 'this.#state = "ended";',
+    find: '= error instanceof Error ? error : new Error(messageOf(error));\n      this.#state = "failed";',
+    replace: '= undefined;\n      this.#state = "ended";',
     test: "src/controller/fetch-cache.test.ts",
   },
   {
