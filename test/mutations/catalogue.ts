@@ -447,11 +447,11 @@ export const mutations: readonly Mutation[] = [
     test: "test/e2e/suspicion.test.ts",
   },
   {
-    name: "a replica of a repository that was deleted meanwhile stays for ever",
+    name: "a node that returns is not told what was deleted meanwhile",
     file: "src/store/sql/registration.ts",
     find: "deletedRepositoryIds: unknown.filter((repositoryId) => deleted.has(repositoryId)),",
     replace: "deletedRepositoryIds: [],",
-    test: "test/e2e/repair.test.ts",
+    test: "src/store/store.test.ts",
   },
   {
     name: "what a replica missed is applied to it from the log",
