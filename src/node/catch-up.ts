@@ -58,6 +58,9 @@ export class CatchUp {
         // Pushes went on while this fetched; the refs may be newer already.
         if (generation > header.generation) return { kind: "caught-up", generation };
         await setRefs(git, directory, refs, () => repositories.setGeneration(id, -1));
+        // The copy that was filled may have been moved aside meanwhile, and this be another.
+        if (!(await refsAreSound(git, directory)))
+          throw new GitmeshError("git-failed", "objects of the refs are not there any more");
         crashPoint("catch-up.refs-set");
         await repositories.setGeneration(id, header.generation);
         crashPoint("catch-up.recorded");
@@ -100,8 +103,11 @@ export class CatchUp {
       await fetchObjects(git, place, { url: sourceUrl, secret }, oids, () => {});
       crashPoint("fetch-tips.fetched");
       const tips = await checkTips(git, place, wanted);
-      await quarantine.migrate();
-      repositories.touched(id);
+      // What lacks something does not come in: others would stand on it.
+      if (tips.every(({ type }) => type !== "missing")) {
+        await quarantine.migrate();
+        repositories.touched(id);
+      }
       return { kind: "staged", tips, packBytes: 0 };
     } finally {
       await quarantine.discard();

@@ -16,8 +16,12 @@ const entryBytesMax = 64;
 const types: Readonly<Record<number, ObjectType>> = { 1: "commit", 2: "tree", 3: "blob", 4: "tag" };
 const offsetDelta = 6;
 const nameDelta = 7;
-/** git makes chains of at most 4095 (pack.depth). */
-const chainMax = 5000;
+/** git makes chains of 50, unless it is told otherwise; longer ones it is asked about. */
+const chainMax = 50;
+/** The longest size that git reads back (packfile.c, unpack_object_header_buffer), in bytes. */
+const sizeBytesMax = 9;
+/** Packs of more objects are not looked through. */
+const lookedThroughMax = 5000;
 
 /**
  * The types of those of the objects that this pack holds. `path` without ".pack". Throws what the file system throws,
@@ -44,6 +48,34 @@ export async function typesIn(path: string, oids: readonly ObjectId[]): Promise<
   }
 }
 
+/**
+ * Whether git can read every entry of a pack back. index-pack takes sizes that are written longer than any other part of
+ * git reads, and so would let in objects that nobody can get. False also for packs that are too large to look through.
+ */
+export async function canBeReadBack(path: string, oidBytes: number): Promise<boolean> {
+  const index = await open(`${path}.idx`, "r");
+  try {
+    const pack = await open(`${path}.pack`, "r");
+    try {
+      const total = (await read(index, headerBytes + fanoutBytes - 4, 4)).readUInt32BE();
+      if (total > lookedThroughMax) return false;
+      const place = headerBytes + fanoutBytes + total * (oidBytes + crcBytes);
+      const offsets = await read(index, place, total * offsetBytes);
+      for (let at = 0; at < offsets.length; at += offsetBytes) {
+        const offset = offsets.readUInt32BE(at);
+        if (offset >= 2 ** 31) return false;
+        const entry = await read(pack, offset, sizeBytesMax);
+        if (!entry.some((byte) => byte < 0x80)) return false;
+      }
+      return true;
+    } finally {
+      await pack.close();
+    }
+  } finally {
+    await index.close();
+  }
+}
+
 class PackFiles {
   readonly #index: FileHandle;
   readonly #pack: FileHandle;
@@ -62,11 +94,14 @@ class PackFiles {
     const end = this.#fanout.readUInt32BE(bucket * 4);
     const total = this.#fanout.readUInt32BE(255 * 4);
     const names = headerBytes + fanoutBytes;
-    const part = await read(this.#index, names + start * oid.length, (end - start) * oid.length);
-    for (let at = 0; at < part.length; at += oid.length) {
-      if (oid.compare(part, at, at + oid.length) !== 0) continue;
+    for (let low = start, high = end; low < high;) {
+      const middle = Math.floor((low + high) / 2);
+      const order = oid.compare(await read(this.#index, names + middle * oid.length, oid.length));
+      if (order < 0) high = middle;
+      if (order > 0) low = middle + 1;
+      if (order !== 0) continue;
       const offsets = names + total * (oid.length + crcBytes);
-      const place = offsets + (start + at / oid.length) * offsetBytes;
+      const place = offsets + middle * offsetBytes;
       const offset = (await read(this.#index, place, offsetBytes)).readUInt32BE();
       if (offset < 2 ** 31) return offset;
       // The highest bit says that the rest is a place in the table of larger ones.
@@ -88,7 +123,8 @@ class PackFiles {
       if (type !== undefined) return type;
       // After the bytes of the size, each but the last of which has its highest bit set.
       let place = 0;
-      while (entry.readUInt8(place) >= 0x80) place += 1;
+      while (place < sizeBytesMax && entry.readUInt8(place) >= 0x80) place += 1;
+      if (place === sizeBytesMax) return undefined;
       place += 1;
       if (code === offsetDelta) {
         at -= distanceAt(entry, place);

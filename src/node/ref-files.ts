@@ -17,7 +17,12 @@ import { syncDirectory } from "./durable-file.ts";
 export async function writeLooseRef(directory: string, name: RefName, oid: ObjectId): Promise<void> {
   const path = pathOf(directory, name);
   const lock = Buffer.concat([path, Buffer.from(".lock")]);
-  await mkdir(pathOf(directory, name.slice(0, name.lastIndexOf("/"))), { recursive: true });
+  // Not with what is above refs/: a replica that was moved aside a moment ago must not be begun anew by accident.
+  for (let end = name.indexOf("/"); end > 0; end = name.indexOf("/", end + 1)) {
+    await mkdir(pathOf(directory, name.slice(0, end))).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    });
+  }
   const file = await open(lock, "wx");
   try {
     try {

@@ -234,6 +234,28 @@ test("a commit that is sent as a delta, and one of two tips that is not sent", a
   assert.ok(thin.length < 600, `${thin.length}`);
 });
 
+test("a pack that git takes and could not read back is not staged", async () => {
+  const id = await node.create();
+  const oid = source.commit("padded");
+  const pack = source.packOf(
+    oid,
+    ...source.text("rev-list", "--objects", "--no-object-names", `${oid}^{tree}`).split("\n"),
+  );
+  // The first entry's size, in more bytes than it takes: each but the last says that another follows.
+  const start = 12;
+  let end = start;
+  while (pack.readUInt8(end) >= 0x80) end += 1;
+  const size = Buffer.from(pack.subarray(start, end + 1));
+  size.writeUInt8(size.readUInt8(size.length - 1) | 0x80, size.length - 1);
+  const padding = Buffer.concat([Buffer.alloc(12, 0x80), Buffer.from([0])]);
+  const body = Buffer.concat([pack.subarray(0, start), size, padding, pack.subarray(end + 1, -20)]);
+  const padded = Buffer.concat([body, createHash("sha1").update(body).digest()]);
+  const parent = source.text("rev-parse", `${oid}^`);
+  assert.equal((await node.stage(id, source.pack(parent), parent)).kind, "staged");
+  const result = await node.stage(id, padded, oid);
+  assert.ok(result.kind !== "staged" || result.tips[0]?.type === "missing", JSON.stringify(result));
+});
+
 test("signs of life and git's progress come while it works", async () => {
   const id = await node.create();
   const oid = source.commit("lively");

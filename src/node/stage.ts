@@ -20,7 +20,7 @@ import type { Git } from "./git.ts";
 import { feed } from "./git-streams.ts";
 import { badPackMessage, isNodeFailure } from "./index-pack-failure.ts";
 import { KeptPack, LeadIndexes, takeIndex } from "./lead-index.ts";
-import { typesIn, type ObjectType } from "./pack-index.ts";
+import { canBeReadBack, typesIn, type ObjectType } from "./pack-index.ts";
 import { PackReader } from "./pack-reader.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Repositories } from "./repositories.ts";
@@ -206,7 +206,9 @@ export class Stager {
   async #typesInPack({ id, quarantine, header }: Staging): Promise<ReadonlyMap<ObjectId, ObjectType>> {
     if (await this.#deps.repositories.wasDamaged(id)) return new Map();
     const oids = header.tips.map(({ oid }) => oid);
-    const found = await Promise.all((await quarantine.packs()).map((pack) => typesIn(pack, oids)));
+    const packs = await quarantine.packs();
+    for (const pack of packs) if (!(await canBeReadBack(pack, (oids[0]?.length ?? 0) / 2))) return new Map();
+    const found = await Promise.all(packs.map((pack) => typesIn(pack, oids)));
     return new Map(found.flatMap((types) => [...types]));
   }
 
