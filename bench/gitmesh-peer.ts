@@ -2,10 +2,10 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { waitFor } from "../test/support/wait.ts";
+import { freePorts } from "../test/support/ports.ts";
 import type { Cleanup } from "./cleanup.ts";
 import type { GitClient } from "./git-client.ts";
 import { cleanEnvironment, type Peer } from "./peers.ts";
-import { freePorts } from "./ports.ts";
 import { newProcessTree, type ProcessTree } from "./process-tree.ts";
 import { allRefs, diskBytes, type Source } from "./repositories.ts";
 import { ServerProcess } from "./server-process.ts";

@@ -43,6 +43,8 @@ interface Staging {
   readonly signal: AbortSignal;
   /** Gets git's progress of resolving deltas. */
   readonly onProgress: (text: string) => void;
+  /** Of StagedTips, from before the copy was opened. */
+  readonly moment: number;
   /** Gives the others the index of the pack at this path, without suffix. */
   readonly offer: (pack: string) => void;
   /** The pack was found to need nothing outside of itself. */
@@ -94,6 +96,7 @@ export class Stager {
     signal: AbortSignal,
     onProgress: (text: string) => void,
   ): Promise<StageResult> {
+    const { moment } = this.#deps.repositories.staged;
     const directory = await this.#deps.repositories.open(id);
     const upload = new PackReader(pack);
     let quarantine: Quarantine | undefined;
@@ -102,7 +105,16 @@ export class Stager {
     try {
       quarantine = await Quarantine.open(directory);
       crashPoint("stage.quarantine-made");
-      const staging: Staging = { id, directory, quarantine, header, signal, onProgress, offer: offered.resolve };
+      const staging: Staging = {
+        id,
+        directory,
+        quarantine,
+        header,
+        signal,
+        onProgress,
+        moment,
+        offer: offered.resolve,
+      };
       if (header.leadUrl !== undefined) return await this.#stageByLead(staging, upload, header.leadUrl);
       return await this.#stageIn(staging, upload);
     } catch (error) {
@@ -193,6 +205,7 @@ export class Stager {
     this.#deps.repositories.staged.add(
       id,
       found.map(({ oid }) => oid),
+      staging.moment,
     );
     const { generation } = await this.#deps.repositories.record(id);
     return { kind: "staged", tips, packBytes: upload.bytes, generation };

@@ -9,8 +9,16 @@ const entriesMax = 10_000;
 export class StagedTips {
   /** Oldest first. */
   readonly #entries = new Set<string>();
+  #moment = 0;
 
-  add(repositoryId: string, oids: Iterable<ObjectId>): void {
+  /** Another as soon as a copy is forgotten, of whichever repository. */
+  get moment(): number {
+    return this.#moment;
+  }
+
+  /** `moment` is that of when the copy was opened: if one was forgotten since, it may have been this. */
+  add(repositoryId: string, oids: Iterable<ObjectId>, moment: number): void {
+    if (moment !== this.#moment) return;
     for (const oid of oids) {
       this.#entries.delete(`${repositoryId} ${oid}`);
       this.#entries.add(`${repositoryId} ${oid}`);
@@ -27,6 +35,7 @@ export class StagedTips {
 
   /** The copy that they were staged in is not there any more. */
   forget(repositoryId: string): void {
+    this.#moment += 1;
     for (const entry of this.#entries) if (entry.startsWith(`${repositoryId} `)) this.#entries.delete(entry);
   }
 }

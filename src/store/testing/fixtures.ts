@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { v7 as uuid } from "uuid";
 import { GitmeshError, type ErrorCode } from "../../base/errors.ts";
 import type { ObjectId, RefName } from "../../protocol/ref-name.ts";
+import type { ClusterEvent } from "../activity.ts";
 import type {
   CommitOutcome,
   NewRepository,
@@ -128,4 +129,13 @@ export async function copyIn(store: Store, repositoryId: string, nodeId: string)
   const found = await store.getRepository(repositoryId);
   const replica = found?.replicas.find((candidate) => candidate.nodeId === nodeId);
   return { repositoryId, nodeId, copyNumber: replica?.copyNumber ?? 0 };
+}
+
+/** Of a repository, in the order in which they happened. */
+export async function eventsIn(store: Store, repositoryId: string): Promise<readonly ClusterEvent[]> {
+  return (await store.listEvents({ repositoryId, limit: 100 })).toReversed();
+}
+
+export async function eventKindsIn(store: Store, repositoryId: string): Promise<string[]> {
+  return (await eventsIn(store, repositoryId)).map(({ kind }) => kind);
 }

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe } from "node:test";
 import { activityContract } from "./activity-contract.ts";
+import { movesContract } from "./moves-contract.ts";
 import { adoptionContract } from "./adoption-contract.ts";
 import { nodeContract } from "./node-contract.ts";
 import { refContract } from "./ref-contract.ts";
@@ -30,5 +31,6 @@ export function storeContract(factory: StoreFactory): void {
   void describe("verification", () => verificationContract(store));
   void describe("nodes", () => nodeContract(store, factory));
   void describe("activity", () => activityContract(store));
+  void describe("moves", () => movesContract(store));
   void describe("a store that has lost something", () => adoptionContract(store));
 }
